@@ -1,0 +1,106 @@
+/**
+ * A model family: image geometry, prompt expansion and program bindings, as pure functions over the parsed files of a
+ * model folder. Families do no I/O and import only contracts; shared code reads their traits and never their names.
+ */
+
+import type { ProgramDescription } from './device.js';
+import type { ChatMessage } from './node.js';
+import type { ImageInfo } from './ports.js';
+import type { Tensor } from './tensor.js';
+
+/** Parsed JSON files of a model folder, by file name; absent files are absent keys. */
+export interface ModelFiles {
+  readonly name: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly preprocessor: Readonly<Record<string, unknown>> | null;
+  readonly processor: Readonly<Record<string, unknown>> | null;
+  readonly generation: Readonly<Record<string, unknown>> | null;
+  readonly tokenizerConfig: Readonly<Record<string, unknown>> | null;
+  readonly chatTemplate: string | null;
+}
+
+export type ResampleFilter = 'nearest' | 'box' | 'bilinear' | 'hamming' | 'bicubic' | 'lanczos';
+
+/** A rectangle in pixels. */
+export interface Rect {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+/**
+ * One resized copy of the image: resize -> pad -> cut. `pad` gives the final canvas and where the resized image sits;
+ * the rest is filled with `fill` (uint8 RGB, before normalisation). Crops are cut from the canvas in tile order.
+ */
+export interface ImageView {
+  readonly resize: { readonly width: number; readonly height: number; readonly filter: ResampleFilter };
+  readonly pad?: {
+    readonly width: number;
+    readonly height: number;
+    readonly left: number;
+    readonly top: number;
+    readonly fill: readonly [number, number, number];
+  };
+  readonly crops: readonly Rect[];
+}
+
+/** How one image becomes tiles, and how many rows it takes in the prompt. */
+export interface ImageLayout {
+  readonly width: number;
+  readonly height: number;
+  readonly grid: readonly [number, number];
+  readonly views: readonly ImageView[];
+  /** Sum of crops over views = tiles of the vision program. */
+  readonly tiles: number;
+  readonly tileSize: { readonly width: number; readonly height: number };
+  readonly visionTokens: number;
+}
+
+/** value = (pixel * rescale - mean[c]) / std[c], per channel, in float32 as the reference does it. */
+export interface Normalization {
+  readonly rescale: number;
+  readonly mean: readonly [number, number, number];
+  readonly std: readonly [number, number, number];
+}
+
+/** Values of the preprocess node's options that geometry may use; undefined means the model's own config. */
+export interface GeometryOptions {
+  readonly min_tiles?: number;
+  readonly max_tiles?: number;
+  readonly use_thumbnail?: boolean;
+}
+
+export interface FamilyModel {
+  readonly family: string;
+  /** Human summary lines for `vlm-run models`. */
+  readonly facts: Readonly<Record<string, string | number | boolean>>;
+  readonly normalization: Normalization;
+  /** Token in the language program that takes vision rows. */
+  readonly imageToken: string;
+  /** Text in a rendered prompt that stands for one image, to be replaced by `expandImage`. */
+  readonly imagePlaceholder: string;
+  /** Length of one row of vision embeddings. */
+  readonly hiddenSize: number;
+  readonly textLayers: number;
+  readonly maxPositions: number;
+  readonly eosTokenIds: readonly number[];
+  layout(width: number, height: number, options: GeometryOptions): ImageLayout;
+  /** Puts image parts where the family's template wants them, adds the default system message if the family has one. */
+  prepareMessages(messages: readonly ChatMessage[]): readonly ChatMessage[];
+  /** The text that replaces one `imagePlaceholder`. */
+  expandImage(layout: ImageLayout | ImageInfo): string;
+  /** Feeds of the vision program for `pixels` [tiles,3,S,S], shaped to the rank that the program has. */
+  visionInputs(pixels: Tensor<'float32'>, program: ProgramDescription): Readonly<Record<string, Tensor>>;
+  /** vision_embeds of any rank -> [rows, hidden], dropping rows of padding tiles. */
+  visionRows(embeds: Tensor, images: readonly ImageInfo[]): Tensor;
+}
+
+export interface Family {
+  readonly name: string;
+  readonly modelTypes: readonly string[];
+  /** Names of image processors (preprocessor_config.json) that the family implements. */
+  readonly processors: readonly string[];
+  /** Throws MODEL_UNSUPPORTED / MODEL_INVALID / PROCESSOR_UNSUPPORTED. */
+  configure(files: ModelFiles): FamilyModel;
+}

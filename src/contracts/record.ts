@@ -1,0 +1,72 @@
+/** Events of a run while it happens, and the run record that stays. */
+import type { ErrorData } from './errors.js';
+import type { LedgerStage, NodeOutputs } from './node.js';
+import type { FinishReason, ImageInfo } from './ports.js';
+
+export type RunEvent =
+  | { readonly type: 'run-start'; readonly items: number; readonly nodes: readonly string[] }
+  | { readonly type: 'stage'; readonly node: string; readonly state: 'start' | 'end'; readonly at: number }
+  | {
+      readonly type: 'progress';
+      readonly node: string;
+      readonly done: number;
+      readonly total: number;
+      readonly unit: string;
+    }
+  | { readonly type: 'text'; readonly node: string; readonly item: number; readonly piece: string }
+  | { readonly type: 'notice'; readonly message: string }
+  | { readonly type: 'run-end'; readonly ok: boolean };
+
+/** One lane of the ledger: a thread's time, split into stages that sum to the wall time. Milliseconds. */
+export interface LedgerLane {
+  readonly lane: string;
+  readonly wallMs: number;
+  readonly stages: Readonly<Partial<Record<LedgerStage, number>>>;
+  readonly spans: readonly {
+    readonly stage: LedgerStage;
+    readonly node?: string;
+    readonly startMs: number;
+    readonly endMs: number;
+  }[];
+}
+
+export interface Ledger {
+  readonly wallMs: number;
+  readonly lanes: readonly LedgerLane[];
+}
+
+export interface RunMetrics {
+  readonly promptTokens: number;
+  readonly visionTokens: number;
+  readonly tiles: number;
+  readonly generatedTokens: number;
+  readonly finish: FinishReason;
+  /** Prefill calls only, as QEfficient counts time to first token. Milliseconds. */
+  readonly ttftQefficientMs: number;
+  /** From the start of the run (after the process started) to the first token known. Milliseconds. */
+  readonly ttftMs: number;
+  /** Tokens after the first over the time of the decode steps. */
+  readonly decodeTokensPerSecond: number;
+  readonly totalTokensPerSecond: number;
+}
+
+/** Result of one item of a run. */
+export interface ItemRecord {
+  readonly index: number;
+  readonly ok: boolean;
+  readonly error?: ErrorData;
+  readonly outputs?: NodeOutputs;
+  readonly images: readonly ImageInfo[];
+  readonly prompt?: string;
+  readonly promptIds?: readonly number[];
+  readonly generatedIds?: readonly number[];
+  readonly text?: string;
+  readonly metrics?: RunMetrics;
+}
+
+export interface RunResultRecord {
+  readonly ok: boolean;
+  readonly items: readonly ItemRecord[];
+  readonly ledger: Ledger;
+  readonly error?: ErrorData;
+}
