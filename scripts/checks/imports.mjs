@@ -1,0 +1,131 @@
+// Import direction of src/: who may import whom. Fails on a forbidden import, on a file that no rule covers, and on a
+// rule that matches no file (a check that looks at nothing proves nothing). Usage: node scripts/checks/imports.mjs [SRC]
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const src = process.argv[2] ?? join(root, 'src');
+
+// First matching rule wins. `may`: prefixes a file may import from (its own `self` prefix is always allowed).
+const RULES = [
+  { name: 'contracts', files: /^contracts\//, self: 'contracts/', may: [] },
+  { name: 'util', files: /^util\//, self: 'util/', may: ['contracts/'] },
+  { name: 'node manifests', files: /^nodes\/[^/]+\/manifest\.ts$/, self: 'nodes/$1/', may: ['contracts/'] },
+  {
+    name: 'node manifest list',
+    files: /^nodes\/manifests\.ts$/,
+    self: '',
+    may: ['contracts/', /^nodes\/[^/]+\/manifest\.ts$/],
+  },
+  {
+    name: 'node modules list',
+    files: /^nodes\/modules\.ts$/,
+    self: '',
+    may: ['contracts/', /^nodes\/[^/]+\/run\.ts$/],
+  },
+  {
+    name: 'nodes',
+    files: /^nodes\/([^/]+)\//,
+    self: 'nodes/$1/',
+    may: ['contracts/', 'util/', 'families/', 'image/', 'text/', 'generation/', 'prompt/'],
+  },
+  { name: 'families list', files: /^families\/[^/]+\.ts$/, self: 'families/', may: ['contracts/'] },
+  { name: 'families', files: /^families\/([^/]+)\//, self: 'families/$1/', may: ['contracts/'] },
+  { name: 'recipe', files: /^recipe\//, self: 'recipe/', may: ['contracts/', 'util/'] },
+  { name: 'image', files: /^image\//, self: 'image/', may: ['contracts/', 'util/'] },
+  { name: 'text', files: /^text\//, self: 'text/', may: ['contracts/', 'util/'] },
+  { name: 'prompt', files: /^prompt\//, self: 'prompt/', may: ['contracts/', 'util/'], optional: true },
+  { name: 'generation', files: /^generation\//, self: 'generation/', may: ['contracts/', 'util/'] },
+  { name: 'device list', files: /^devices\/[^/]+\.ts$/, self: 'devices/', may: ['contracts/', 'util/'] },
+  {
+    name: 'devices',
+    files: /^devices\/([^/]+)\//,
+    self: 'devices/$1/',
+    may: ['contracts/', 'util/', 'devices/shared/'],
+  },
+  { name: 'model', files: /^model\//, self: 'model/', may: ['contracts/', 'util/', 'families/', 'text/'] },
+  {
+    name: 'worker',
+    files: /^runner\/worker\.ts$/,
+    self: 'runner/',
+    may: ['contracts/', 'util/', 'nodes/', 'families/', 'devices/', 'model/', 'text/'],
+  },
+  { name: 'runner', files: /^runner\//, self: 'runner/', may: ['contracts/', 'util/', 'prompt/'] },
+  {
+    name: 'library',
+    files: /^index\.ts$/,
+    self: '',
+    may: [
+      'contracts/',
+      'recipe/',
+      'runner/',
+      'nodes/',
+      'devices/',
+      'model/',
+      'util/',
+      'families/',
+      'image/',
+      'prompt/',
+      'compose/',
+    ],
+  },
+  { name: 'compose', files: /^compose\//, self: 'compose/', may: [''], optional: true },
+  { name: 'cli', files: /^cli\//, self: 'cli/', may: [''] },
+];
+/** Packages that only one place may import. */
+const ONLY = [
+  { pkg: 'piscina', files: /^runner\/pool\.ts$/ },
+  { pkg: 'onnxruntime-node', files: /^devices\/cpu\// },
+  { pkg: 'sharp', files: /^image\// },
+  { pkg: 'commander', files: /^cli\// },
+  { pkg: '@huggingface/hub', files: /^model\// },
+  { pkg: '@huggingface/tokenizers', files: /^text\// },
+  { pkg: '@huggingface/jinja', files: /^text\// },
+];
+
+function filesIn(dir) {
+  return readdirSync(dir, { withFileTypes: true }).flatMap((e) =>
+    e.isDirectory() ? filesIn(join(dir, e.name)) : e.name.endsWith('.ts') ? [join(dir, e.name)] : [],
+  );
+}
+
+// Static imports, re-exports, dynamic imports and inline type imports.
+const IMPORT = /(?:from\s+|import\s*\(\s*|import\s+)['"]([^'"]+)['"]/g;
+
+const problems = [];
+const matched = new Map(RULES.map((r) => [r.name, 0]));
+let edges = 0;
+for (const path of filesIn(src)) {
+  const file = relative(src, path).replaceAll('\\', '/');
+  const rule = RULES.find((r) => r.files.test(file));
+  if (!rule) {
+    problems.push(`${file}: no import rule covers this file (scripts/checks/imports.mjs)`);
+    continue;
+  }
+  matched.set(rule.name, matched.get(rule.name) + 1);
+  const self = rule.self.replace('$1', rule.files.exec(file)?.[1] ?? '');
+  for (const [, spec] of readFileSync(path, 'utf8').matchAll(IMPORT)) {
+    edges++;
+    if (!spec.startsWith('.')) {
+      const only = ONLY.find((o) => spec === o.pkg || spec.startsWith(`${o.pkg}/`));
+      if (only && !only.files.test(file)) problems.push(`${file}: imports ${spec}, which only ${only.files} may`);
+      continue;
+    }
+    const target = relative(src, resolve(dirname(path), spec))
+      .replaceAll('\\', '/')
+      .replace(/\.js$/, '.ts');
+    const allowed =
+      (self !== '' && target.startsWith(self)) ||
+      rule.may.some((m) => (typeof m === 'string' ? target.startsWith(m) : m.test(target)));
+    if (!allowed) problems.push(`${file} (${rule.name}): must not import ${target}`);
+  }
+}
+for (const rule of RULES)
+  if (matched.get(rule.name) === 0 && !rule.optional) problems.push(`rule "${rule.name}" matches no file`);
+if (edges < 50) problems.push(`only ${edges} imports seen: the check is not looking at the code`);
+for (const p of problems) console.error(p);
+console.log(
+  `imports: ${[...matched.values()].reduce((a, b) => a + b, 0)} files, ${edges} imports, ${problems.length} problems`,
+);
+process.exitCode = problems.length > 0 ? 1 : 0;

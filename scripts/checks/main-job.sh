@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The README's main job prints a right answer about the shipped picture: the true caption of examples/scenes.json.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+answer=$(npx vlm-run pipelines/internvl.yaml)
+node -e '
+  const { readFileSync } = require("node:fs");
+  const answer = process.argv[1].trim();
+  const data = JSON.parse(readFileSync("examples/scenes.json", "utf8"));
+  const scenes = Array.isArray(data) ? data : data.scenes;
+  const scene = scenes.find((s) => (s.file ?? s.image) === "scene.png");
+  const truth = (scene.questions ?? scene.answers ?? []).find((q) => q.question === "Describe the image.");
+  if (!truth) throw new Error("examples/scenes.json has no true caption of scene.png");
+  if (answer !== truth.answer) {
+    console.error(`answered: ${answer}\nthe truth: ${truth.answer}`);
+    process.exit(1);
+  }
+  console.log(answer);
+' "$answer"
