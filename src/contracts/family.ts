@@ -88,6 +88,11 @@ export interface FamilyModel {
   layout(width: number, height: number, options: GeometryOptions): ImageLayout;
   /** Puts image parts where the family's template wants them, adds the default system message if the family has one. */
   prepareMessages(messages: readonly ChatMessage[]): readonly ChatMessage[];
+  /**
+   * Renders a prompt where the family's reference does not use the folder's chat template; absent: the template does.
+   * Gets what `prepareMessages` returned.
+   */
+  render?(messages: readonly ChatMessage[], options: { readonly addGenerationPrompt: boolean }): string;
   /** The text that replaces one `imagePlaceholder`. */
   expandImage(layout: ImageLayout | ImageInfo): string;
   /** Feeds of the vision program for `pixels` [tiles,3,S,S], shaped to the rank that the program has. */

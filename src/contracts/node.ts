@@ -128,10 +128,15 @@ export type ContentPart =
 /** Tokenizer and chat template of a model (src/text). Pure functions over loaded files. */
 export interface TextModel {
   readonly vocabSize: number;
-  encode(text: string): Int32Array;
+  /** Tokens that `skipSpecialTokens` leaves out. */
+  readonly specialTokens?: readonly string[];
+  /** `addSpecialTokens` (default true, as the reference): what the post-processor adds, such as a leading BOS. */
+  encode(text: string, options?: { readonly addSpecialTokens?: boolean }): Int32Array;
   decode(ids: ArrayLike<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
   tokenId(token: string): number | undefined;
-  /** Renders the model's chat template. */
+  /** Text of the BOS token, when the tokenizer names one: a prompt that starts with it gets no second one. */
+  readonly bosToken?: string;
+  /** Renders the model's chat template. Throws TEMPLATE_INVALID. */
   render(messages: readonly ChatMessage[], options: { readonly addGenerationPrompt: boolean }): string;
   /** Incremental detokenizer: feed ids, get only text that can no longer change. */
   stream(options?: { readonly skipSpecialTokens?: boolean }): TextStream;
