@@ -57,11 +57,20 @@ export interface ImageLayout {
   readonly visionTokens: number;
 }
 
-/** value = (pixel * rescale - mean[c]) / std[c], per channel, in float32 as the reference does it. */
+/**
+ * value = (pixel * rescale - mean[c]) / std[c], per channel, in float32 as the reference does it. `arithmetic` says
+ * where the reference rounds (the last bit depends on it):
+ * - `rescale-then-normalize` (default): f32(pixel * rescale), product in double; then f32 subtract and divide
+ *   (transformers' `pil` backend);
+ * - `divide-then-normalize`: f32(pixel / 255), `rescale` is not used; then f32 subtract and divide (torchvision's ToTensor
+ *   and Normalize, as the OpenGVLab code calls them);
+ * - `fused`: mean and std times 1 / rescale in f32, then f32 (pixel - mean) / std (transformers' torchvision backend).
+ */
 export interface Normalization {
   readonly rescale: number;
   readonly mean: readonly [number, number, number];
   readonly std: readonly [number, number, number];
+  readonly arithmetic?: 'rescale-then-normalize' | 'divide-then-normalize' | 'fused';
 }
 
 /** Values of the preprocess node's options that geometry may use; undefined means the model's own config. */
