@@ -1,0 +1,98 @@
+"""A small ONNX graph builder: named values, f16-stored weights, local functions."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 17
+IR_VERSION = 8
+Dims = Sequence[int | str]
+
+
+class Builder:
+    """Collects nodes, initializers, inputs and outputs of one graph; every method returns value names."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self.inputs: list[onnx.ValueInfoProto] = []
+        self.outputs: list[onnx.ValueInfoProto] = []
+        self.functions: dict[str, onnx.FunctionProto] = {}
+        self._count = 0
+        self._constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
+
+    def fresh(self, hint: str) -> str:
+        self._count += 1
+        return f"{hint}_{self._count}"
+
+    def input(self, name: str, dtype: int, dims: Dims) -> str:
+        self.inputs.append(helper.make_tensor_value_info(name, dtype, list(dims)))
+        return name
+
+    def output(self, value: str, name: str, dtype: int, dims: Dims) -> None:
+        """Declares `value` as the graph output `name`, through an Identity where the names differ."""
+        if value != name:
+            self.nodes.append(helper.make_node("Identity", [value], [name], name=f"out/{name}"))
+        self.outputs.append(helper.make_tensor_value_info(name, dtype, list(dims)))
+
+    def op(self, kind: str, *args: str, hint: str | None = None, out: str | None = None, domain: str = "", **attributes: object) -> str:
+        result = out or self.fresh(hint or kind.lower())
+        node = helper.make_node(kind, list(args), [result], name=f"{kind}/{result}", domain=domain or None, **attributes)
+        self.nodes.append(node)
+        return result
+
+    def call(self, function: onnx.FunctionProto, *args: str, out: str | None = None) -> str:
+        self.functions[function.name] = function
+        return self.op(function.name, *args, out=out, domain=function.domain)
+
+    def const(self, value: object, dtype: type = np.int64) -> str:
+        """A small constant, stored once per distinct value."""
+        array = np.asarray(value, dtype=dtype)
+        key = (array.dtype.str, array.tobytes(), array.shape)
+        if key not in self._constants:
+            name = self.fresh("const")
+            self.initializers.append(numpy_helper.from_array(array, name))
+            self._constants[key] = name
+        return self._constants[key]
+
+    def scalar(self, value: float) -> str:
+        return self.const(value, np.float32)
+
+    def weight(self, name: str, array: np.ndarray, half: bool = True) -> str:
+        """A weight: stored as f16 and cast to f32 (folded when a session is created), or kept f32."""
+        if not half:
+            self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name))
+            return name
+        stored = np.ascontiguousarray(array.astype(np.float16))
+        self.initializers.append(numpy_helper.from_array(stored, name))
+        return self.op("Cast", name, hint=f"{name}.f32", to=TensorProto.FLOAT)
+
+    def linear(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray | None = None) -> str:
+        """x @ weight.T + bias with weight [out, in] as torch keeps it."""
+        result = self.op("MatMul", x, self.weight(f"{name}.weight", weight.T))
+        return result if bias is None else self.op("Add", result, self.weight(f"{name}.bias", bias))
+
+    def reshape(self, x: str, dims: Sequence[int]) -> str:
+        return self.op("Reshape", x, self.const(list(dims)))
+
+    def dim(self, x: str, axis: int) -> str:
+        """One dimension of x as a 1-element vector."""
+        return self.op("Shape", x, start=axis, end=axis + 1)
+
+    def model(self, producer: str = "vlm_export") -> onnx.ModelProto:
+        opsets = [helper.make_opsetid("", OPSET)]
+        opsets += [helper.make_opsetid(d, 1) for d in sorted({f.domain for f in self.functions.values()})]
+        graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, self.initializers)
+        model = helper.make_model(
+            graph, opset_imports=opsets, functions=list(self.functions.values()), producer_name=producer, ir_version=IR_VERSION)
+        onnx.checker.check_model(model, full_check=False)
+        return model
+
+
+def weights_of(state: dict[str, object], prefix: str) -> dict[str, np.ndarray]:
+    """The f32 numpy weights under a prefix, keyed by the rest of their names."""
+    return {k[len(prefix):]: v.float().numpy() for k, v in state.items() if k.startswith(prefix)}  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""Development-only tools of the shapes demonstration model: scenes, questions, training, evaluation."""

@@ -1,0 +1,204 @@
+"""Trains the model within a time budget: python -m tools.shapes.train --minutes 60 --pool POOL --out RUN
+
+Stage 1 trains the vision tower and projector with a detection head; stage 2 trains everything on packed
+questions and answers, the detection loss fading out. A run resumes from its last checkpoint.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import InternVLForConditionalGeneration
+
+from .data import Batch, Packer, Pool, detection_targets, stack_targets
+from .folder import new_model, write_model, write_processor
+from .losses import Detector, answer_logits, answer_loss, see, soft_targets
+from .tokenizer import build_tokenizer
+
+PEAK = 1e-3
+WARMUP = 100
+
+
+def ahead(make: Callable[[], object], depth: int = 2) -> Callable[[], object]:
+    """Runs `make` in a thread that stays `depth` results ahead."""
+    ready: queue.Queue[object] = queue.Queue(depth)
+
+    def work() -> None:
+        while True:
+            ready.put(make())
+
+    threading.Thread(target=work, daemon=True).start()
+    return ready.get
+
+
+def grouped(*modules: torch.nn.Module) -> list[dict[str, object]]:
+    """Weight decay for matrices only."""
+    decay, plain = [], []
+    for module in modules:
+        for name, p in module.named_parameters():
+            (decay if p.ndim >= 2 and "embed" not in name and "cls_token" not in name else plain).append(p)
+    return [{"params": decay, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}]
+
+
+class Clock:
+    """Seconds spent in a stage, over all runs that worked on it."""
+
+    def __init__(self, budget: float, spent: float = 0.0) -> None:
+        self.budget, self.spent, self.last = budget, spent, time.monotonic()
+
+    def tick(self) -> float:
+        """The share of the budget used, 0..1; a pause of the machine does not count."""
+        now = time.monotonic()
+        self.spent += min(now - self.last, 30)
+        self.last = now
+        return min(1.0, self.spent / self.budget)
+
+
+def rate(step: int, done: float, floor: float) -> float:
+    return PEAK * min(1.0, (step + 1) / WARMUP) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class Run:
+    def __init__(self, pool: Path, val: Path, out: Path, batch: int, seed: int = 0) -> None:
+        self.out, self.size = out, batch
+        out.mkdir(parents=True, exist_ok=True)
+        self.tokenizer = build_tokenizer()
+        self.packer = Packer(self.tokenizer)
+        self.model = new_model(self.tokenizer, seed)
+        self.head = Detector(self.model.config.text_config.hidden_size)
+        self.pool, self.val = Pool(pool), Pool(val)
+        self.rng = np.random.default_rng(seed + 17)
+        self.table = soft_targets(self.packer.numbers, self.tokenizer.get_vocab_size())
+        self.saved: dict[str, object] = {}
+        if (out / "checkpoint.pt").exists():
+            self.saved = torch.load(out / "checkpoint.pt", weights_only=True)
+            self.model.load_state_dict(self.saved["model"])  # type: ignore[arg-type]
+            self.head.load_state_dict(self.saved["head"])  # type: ignore[arg-type]
+
+    def pick(self, count: int) -> list[tuple[np.ndarray, object, tuple[int, int]]]:
+        return [self.pool.items[i] for i in self.rng.integers(0, len(self.pool.items), count)]
+
+    def save(self, stage: int, step: int, clock: Clock, optimizer: torch.optim.Optimizer) -> None:
+        state = {"model": self.model.state_dict(), "head": self.head.state_dict(), "optimizer": optimizer.state_dict(),
+                 "stage": stage, "step": step, "spent": clock.spent}
+        torch.save(state, self.out / "checkpoint.tmp")
+        (self.out / "checkpoint.tmp").rename(self.out / "checkpoint.pt")
+
+    def log(self, **facts: object) -> None:
+        line = json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in facts.items()})
+        print(line, flush=True)
+        with (self.out / "log.jsonl").open("a") as file:
+            file.write(line + "\n")
+
+    def looks(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Stage 1: of each scene the whole-image tile and, half the time, one of the others."""
+        tiles, targets = [], []
+        for pixels, scene, grid in self.pick(self.size):
+            facts = detection_targets(scene, grid)  # type: ignore[arg-type]
+            chosen = [len(pixels) - 1] + ([int(self.rng.integers(len(pixels) - 1))] if len(pixels) > 1 and self.rng.random() < 0.5 else [])
+            for i in chosen:
+                tiles.append(pixels[i])
+                targets.append({k: v[i * 16 : i * 16 + 16] for k, v in facts.items()})
+        return np.stack(tiles), stack_targets(targets)
+
+    def stage(self, number: int, minutes: float, floor: float, weight: float = 1.0) -> None:
+        parts = (self.model.model.vision_tower, self.model.model.multi_modal_projector, self.head) if number == 1 else (self.model, self.head)
+        optimizer = torch.optim.AdamW(grouped(*parts), lr=PEAK, betas=(0.9, 0.98))
+        clock, step = Clock(minutes * 60), 0
+        if self.saved.get("stage") == number:
+            optimizer.load_state_dict(self.saved["optimizer"])  # type: ignore[arg-type]
+            clock, step = Clock(minutes * 60, float(self.saved["spent"])), int(self.saved["step"])  # type: ignore[arg-type]
+        fetch = ahead(self.looks if number == 1 else lambda: self.packer.pack(self.rng, self.pick(self.size)))  # type: ignore[arg-type]
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        last_save = last_check = time.monotonic()
+        sums: dict[str, float] = defaultdict(float)
+        while (done := clock.tick()) < 1:
+            for group in optimizer.param_groups:
+                group["lr"] = rate(step, done, floor)
+            item = fetch()
+            optimizer.zero_grad(set_to_none=True)
+            if number == 1:
+                tiles, targets = item  # type: ignore[misc]
+                loss = self.head(see(self.model, tiles), targets)
+                sums["detect"] += loss.item()
+            else:
+                assert isinstance(item, Batch)
+                features = see(self.model, item.tiles)
+                logits, wanted = answer_logits(self.model, item, features)
+                answers, detect = answer_loss(logits, item, wanted, self.table), self.head(features, item.targets)
+                loss = answers + detect * weight * max(0.0, 1 - done / 0.7)
+                sums["answer"] += answers.item()
+                sums["detect"] += detect.item()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(params, 1.0)
+            optimizer.step()
+            step += 1
+            if step % 25 == 0:
+                self.pool.refresh()
+                self.log(stage=number, step=step, minutes=clock.spent / 60, scenes=len(self.pool.items), **{k: v / 25 for k, v in sums.items()})
+                sums.clear()
+            now = time.monotonic()
+            if now - last_save > 150:
+                self.save(number, step, clock, optimizer)
+                last_save = now
+            if number == 2 and now - last_check > 400:
+                self.log(step=step, **self.check())
+                last_check = time.monotonic()
+        self.saved = {}
+        self.save(number, step, clock, optimizer)
+
+    @torch.no_grad()
+    def check(self, scenes: int = 256) -> dict[str, object]:
+        """Exact answers on validation scenes, by kind, judged with the right answer's beginning given."""
+        self.model.eval()
+        rng = np.random.default_rng(99)
+        hits: dict[str, list[bool]] = defaultdict(list)
+        for start in range(0, min(scenes, len(self.val.items)), 64):
+            batch = self.packer.pack(rng, self.val.items[start : start + 64], detect=False)  # type: ignore[arg-type]
+            logits, wanted = answer_logits(self.model, batch, see(self.model, batch.tiles))
+            guess, labels = logits.argmax(-1).numpy(), batch.labels[wanted.numpy()]
+            owner, soft = batch.owner[wanted.numpy()], batch.soft[wanted.numpy()]
+            values = np.vectorize(lambda t: self.packer.numbers.get(t, -500))
+            near = np.abs(values(guess) - values(labels)) <= 20
+            good = np.where(soft, near, guess == labels)
+            for index, (_, turn) in enumerate(batch.turns):
+                hits[turn.kind].append(bool(good[owner == index].all()))
+                if turn.kind == "caption":
+                    hits[f"caption_{turn.answer.count(' a ') + 1}"].append(hits[turn.kind][-1])
+        self.model.train()
+        return {k: round(float(np.mean(v)), 3) for k, v in sorted(hits.items())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tools.shapes.train", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60, help="time for stage 2")
+    parser.add_argument("--first", type=float, default=5, help="time for stage 1")
+    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--val", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    run = Run(args.pool, args.val, args.out, args.batch)
+    if run.saved.get("stage") != 2:
+        run.stage(1, args.first, floor=0.3)
+    run.stage(2, args.minutes, floor=0.01, weight=0.3)
+    run.log(final=True, **run.check(1000))
+    folder = args.out / "model"
+    folder.mkdir(exist_ok=True)
+    write_processor(folder, run.tokenizer)
+    write_model(folder, run.model)
+
+
+if __name__ == "__main__":
+    main()
