@@ -31,7 +31,12 @@ const RULES = [
     may: ['contracts/', 'util/', 'families/', 'image/', 'text/', 'generation/', 'prompt/'],
   },
   { name: 'families list', files: /^families\/[^/]+\.ts$/, self: 'families/', may: ['contracts/'] },
-  { name: 'families', files: /^families\/([^/]+)\//, self: 'families/$1/', may: ['contracts/'] },
+  {
+    name: 'families',
+    files: /^families\/([^/]+)\//,
+    self: 'families/$1/',
+    may: ['contracts/', 'util/', 'families/shared/'],
+  },
   { name: 'recipe', files: /^recipe\//, self: 'recipe/', may: ['contracts/', 'util/'] },
   { name: 'image', files: /^image\//, self: 'image/', may: ['contracts/', 'util/'] },
   { name: 'text', files: /^text\//, self: 'text/', may: ['contracts/', 'util/'] },

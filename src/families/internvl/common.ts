@@ -1,6 +1,6 @@
 /** What both layouts share: the pieces of a FamilyModel that do not depend on where settings are written. */
 import type { FamilyModel, GeometryOptions, ImageLayout, ResampleFilter } from '../../contracts/family.js';
-import { readCount, readNumber, type Section } from '../read.js';
+import { readCount, readNumber, type Section } from '../shared/read.js';
 import { internvlLayout } from './geometry.js';
 import { visionInputs, visionRows } from './programs.js';
 

@@ -1,8 +1,8 @@
 /** The `internvl` layout: transformers' InternVLProcessor, GotOcr2 image processor and a chat template in the folder. */
 import { VlmError } from '../../contracts/errors.js';
 import type { FamilyModel, ModelFiles } from '../../contracts/family.js';
-import { isRecord, readCount, readIds, readNumber, readSection, readSide, type Section } from '../read.js';
-import { addedTokenId, namedToken } from '../tokens.js';
+import { isRecord, readCount, readIds, readNumber, readSection, readSide, type Section } from '../shared/read.js';
+import { addedTokenId, namedToken } from '../shared/tokens.js';
 import { type ImageTokens, layoutWith, sharedTraits, textFacts, tokensPerTile } from './common.js';
 import { readHfProcessor, refuse } from './processor.js';
 

@@ -3,7 +3,7 @@ import type { ProgramDescription, ProgramPort } from '../../contracts/device.js'
 import { VlmError } from '../../contracts/errors.js';
 import type { ImageInfo } from '../../contracts/ports.js';
 import { type Tensor, tensor, tensorLabel } from '../../contracts/tensor.js';
-import { float16Array } from '../float16.js';
+import { floatsToHalves } from '../../util/float16.js';
 
 const INPUT = 'pixel_values';
 
@@ -58,7 +58,7 @@ export function visionInputs(pixels: Tensor<'float32'>, program: ProgramDescript
     data = new Float32Array(count * perTile);
     data.set(pixels.data);
   }
-  const input = port.dtype === 'float16' ? tensor('float16', dims, float16Array(data)) : tensor('float32', dims, data);
+  const input = port.dtype === 'float16' ? tensor('float16', dims, floatsToHalves(data)) : tensor('float32', dims, data);
   return { [INPUT]: input };
 }
 
