@@ -1,0 +1,109 @@
+/** The `cpu` device: both halves of a model on ONNX Runtime. It takes any shape, so calls are exact and never padded. */
+import { readFileSync } from 'node:fs';
+import { availableParallelism, cpus, totalmem } from 'node:os';
+import { dirname } from 'node:path';
+import { env, InferenceSession } from 'onnxruntime-node';
+import type {
+  DeviceConfig,
+  DeviceDriver,
+  DeviceInfo,
+  ProgramDescription,
+  ProgramSource,
+} from '../../contracts/device.js';
+import { VlmError } from '../../contracts/errors.js';
+import { zeroIndexLimits } from './index-limits.js';
+import { type CpuProgram, readProgram } from './program.js';
+import { CpuSession, type CpuSettings } from './session.js';
+
+const LEVELS = ['disabled', 'basic', 'extended', 'all'] as const;
+type Level = (typeof LEVELS)[number];
+
+export class CpuDriver implements DeviceDriver {
+  readonly kind = 'cpu';
+
+  async open(source: ProgramSource, config: DeviceConfig): Promise<CpuSession> {
+    const threads = threadsOf(config);
+    const graphOptimization = levelOf(config);
+    const program = readProgram(source);
+    const settings: CpuSettings = {
+      threads,
+      graphOptimization,
+      mendedConstants: program.limits.tensors.length + program.limits.ints.length,
+      inPlaceCaches: program.pairs.filter((p) => p.inPlace).length,
+      caches: program.pairs.length,
+    };
+    return new CpuSession(await load(program, settings), program, settings);
+  }
+
+  async inspect(source: ProgramSource, _config: DeviceConfig): Promise<ProgramDescription> {
+    return readProgram(source).description;
+  }
+
+  async list(): Promise<readonly DeviceInfo[]> {
+    const cores = availableParallelism();
+    const model = cpus()[0]?.model.trim() ?? process.arch;
+    const memory = Math.round(totalmem() / 2 ** 20);
+    const runtime = env.versions.node ?? env.versions.common;
+    return [
+      {
+        kind: 'cpu',
+        id: 'cpu',
+        status: 'ready',
+        summary: `ONNX Runtime ${runtime}, ${cores} cores`,
+        details: { runtime, cores, threads: cores, model, memoryMiB: memory },
+        emulated: false,
+      },
+    ];
+  }
+}
+
+export const cpuDriver: DeviceDriver = new CpuDriver();
+
+/**
+ * A file without INT32_MAX constants is opened by its path. Otherwise ONNX Runtime gets the mended bytes: of a file
+ * with external data that is the graph alone, its weights are still read from where they lie.
+ */
+async function load(program: CpuProgram, settings: CpuSettings): Promise<InferenceSession> {
+  const options: InferenceSession.SessionOptions = {
+    executionProviders: ['cpu'],
+    executionMode: 'sequential',
+    intraOpNumThreads: settings.threads,
+    interOpNumThreads: 1,
+    graphOptimizationLevel: settings.graphOptimization,
+  };
+  try {
+    if (settings.mendedConstants === 0) return await InferenceSession.create(program.path, options);
+    const bytes = zeroIndexLimits(readFileSync(program.path), program.limits, program.path);
+    return await InferenceSession.create(bytes, {
+      ...options,
+      extra: { session: { model_external_initializers_file_folder_path: dirname(program.path) } },
+    });
+  } catch (cause) {
+    throw VlmError.wrap(cause, 'PROGRAM_INVALID', {
+      what: 'ONNX Runtime cannot load a program',
+      where: program.path,
+      hint: 'the cause names the operator or the file; export the model again for this version of ONNX Runtime',
+    });
+  }
+}
+
+function threadsOf(config: DeviceConfig): number {
+  const given = config.threads ?? availableParallelism();
+  if (typeof given === 'number' && Number.isInteger(given) && given >= 1 && given <= 1024) return given;
+  throw new VlmError('OPTION_INVALID', {
+    what: 'An option of the cpu device is out of range',
+    expected: 'threads: a whole number from 1 to 1024',
+    received: String(given),
+  });
+}
+
+function levelOf(config: DeviceConfig): Level {
+  const given = config.graph_optimization ?? 'all';
+  const level = LEVELS.find((l) => l === given);
+  if (level !== undefined) return level;
+  throw new VlmError('OPTION_INVALID', {
+    what: 'An option of the cpu device is unknown',
+    expected: `graph_optimization: one of ${LEVELS.join(', ')}`,
+    received: String(given),
+  });
+}
