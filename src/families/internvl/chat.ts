@@ -1,7 +1,16 @@
 /** The `internvl_chat` layout: OpenGVLab's own folders, whose settings live in config.json. */
 import { VlmError } from '../../contracts/errors.js';
 import type { FamilyModel, ModelFiles } from '../../contracts/family.js';
-import { readCount, readFlag, readIds, readNumber, readSection, readSide, readText, type Section } from '../shared/read.js';
+import {
+  readCount,
+  readFlag,
+  readIds,
+  readNumber,
+  readSection,
+  readSide,
+  readText,
+  type Section,
+} from '../shared/read.js';
 import { addedTokenId } from '../shared/tokens.js';
 import { layoutWith, sharedTraits, textFacts, tokensPerTile } from './common.js';
 import {

@@ -1,7 +1,15 @@
 /** Image processor settings of both InternVL layouts: what the reference honours is honoured, the rest is refused. */
 import { VlmError } from '../../contracts/errors.js';
 import type { Normalization, ResampleFilter } from '../../contracts/family.js';
-import { type Channels, readChannels, readCount, readFlag, readNumber, readSection, type Section } from '../shared/read.js';
+import {
+  type Channels,
+  readChannels,
+  readCount,
+  readFlag,
+  readNumber,
+  readSection,
+  type Section,
+} from '../shared/read.js';
 
 export const HF_PROCESSORS = ['GotOcr2ImageProcessor', 'GotOcr2ImageProcessorFast', 'GotOcr2ImageProcessorPil'];
 /** Named in OpenGVLab folders; the model's own code tiles images itself and takes only mean and std from there. */

@@ -58,7 +58,8 @@ export function visionInputs(pixels: Tensor<'float32'>, program: ProgramDescript
     data = new Float32Array(count * perTile);
     data.set(pixels.data);
   }
-  const input = port.dtype === 'float16' ? tensor('float16', dims, floatsToHalves(data)) : tensor('float32', dims, data);
+  const input =
+    port.dtype === 'float16' ? tensor('float16', dims, floatsToHalves(data)) : tensor('float32', dims, data);
   return { [INPUT]: input };
 }
 

@@ -1,5 +1,5 @@
 /** Reading of parsed configuration files: a value of the right type, or MODEL_INVALID that names file and key. */
-import { VlmError } from '../contracts/errors.js';
+import { VlmError } from '../../contracts/errors.js';
 
 export type Json = Readonly<Record<string, unknown>>;
 

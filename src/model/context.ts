@@ -1,0 +1,54 @@
+/** A model folder, opened for use: family and text adapters, each made when first asked for. */
+import type { ProgramDescription, ProgramRole } from '../contracts/device.js';
+import { VlmError } from '../contracts/errors.js';
+import type { FamilyModel } from '../contracts/family.js';
+import type { ModelContext, TextModel } from '../contracts/node.js';
+import type { RecipeModel } from '../contracts/recipe.js';
+import { familyFor } from '../families/index.js';
+import { createTextModel } from '../text/text-model.js';
+import { type FolderOptions, type ModelFolder, openModelFolder } from './folder.js';
+import { readJson } from './read.js';
+
+export interface ContextOptions {
+  /** How a program of this model describes itself, where a device can tell. */
+  readonly describe?: (role: ProgramRole) => Promise<ProgramDescription | null>;
+}
+
+/** Throws what the family finds wrong with the configuration; text files are read only when text is asked for. */
+export async function openModelContext(folder: ModelFolder, options: ContextOptions = {}): Promise<ModelContext> {
+  const family: FamilyModel = familyFor(folder.files).configure(folder.files);
+  let text: TextModel | undefined;
+  return {
+    family,
+    get text() {
+      text ??= openText(folder);
+      return text;
+    },
+    describe: options.describe ?? (async () => null),
+  };
+}
+
+/** Opens reference, folder and context in one go. */
+export async function openModel(ref: RecipeModel, options: FolderOptions & ContextOptions = {}): Promise<ModelContext> {
+  return openModelContext(await openModelFolder(ref, options), options);
+}
+
+function openText(folder: ModelFolder): TextModel {
+  const path = folder.paths['tokenizer.json'];
+  if (path === undefined) {
+    const gone = folder.missing.find((missing) => missing.file === 'tokenizer.json');
+    throw new VlmError('MODEL_MISSING', {
+      what: `The tokenizer of ${folder.name} is missing`,
+      expected: 'tokenizer.json',
+      where: folder.folders.join(', '),
+      ...(gone === undefined ? {} : { hint: gone.remedy }),
+    });
+  }
+  return createTextModel({
+    tokenizer: () => readJson(path, 'TOKENIZER_INVALID'),
+    tokenizerConfig: folder.files.tokenizerConfig,
+    chatTemplate: folder.files.chatTemplate,
+    tokenizerFile: path,
+    templateFile: folder.templateFile,
+  });
+}

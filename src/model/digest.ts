@@ -1,0 +1,59 @@
+/** SHA-256 of files, read in pieces, remembered for as long as size and time of change stay the same. */
+import { createHash } from 'node:crypto';
+import { createReadStream, existsSync, readdirSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { VlmError } from '../contracts/errors.js';
+import type { ModelFolder } from './folder.js';
+
+const known = new Map<string, { readonly stamp: string; readonly digest: string }>();
+
+export async function fileDigest(path: string): Promise<string> {
+  try {
+    const { size, mtimeMs, ino } = await stat(path);
+    const stamp = `${size}:${mtimeMs}:${ino}`;
+    const cached = known.get(path);
+    if (cached?.stamp === stamp) return cached.digest;
+    const hash = createHash('sha256');
+    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array);
+    const digest = hash.digest('hex');
+    known.set(path, { stamp, digest });
+    return digest;
+  } catch (error) {
+    throw VlmError.wrap(error, 'MODEL_INVALID', {
+      what: 'A file of the model cannot be read',
+      received: error instanceof Error ? error.message : String(error),
+      where: path,
+    });
+  }
+}
+
+/** Weights that an ONNX file keeps beside it: `vision.onnx.data`, `vision.onnx_data`, `vision.data`. */
+function externalData(program: string): readonly string[] {
+  const folder = dirname(program);
+  const name = basename(program);
+  if (!name.endsWith('.onnx') || !existsSync(folder)) return [];
+  const stem = name.slice(0, -'.onnx'.length);
+  return readdirSync(folder)
+    .filter(
+      (file) =>
+        file !== name && (file.startsWith(`${name}.`) || file.startsWith(`${name}_`) || file === `${stem}.data`),
+    )
+    .sort()
+    .map((file) => join(folder, file));
+}
+
+/** Digests of everything a run reads of the model, by file name. Folders (compiled programs) are left to the device. */
+export async function modelDigests(folder: ModelFolder): Promise<Readonly<Record<string, string>>> {
+  const paths = new Map(Object.entries(folder.paths));
+  if (folder.files.chatTemplate !== null) paths.set(basename(folder.templateFile), folder.templateFile);
+  for (const role of ['vision', 'language'] as const) {
+    const { path } = folder.programs[role];
+    if (path === null || (await stat(path)).isDirectory()) continue;
+    paths.set(basename(path), path);
+    for (const data of externalData(path)) paths.set(basename(data), data);
+  }
+  const digests: Record<string, string> = {};
+  for (const [name, path] of [...paths].sort(([a], [b]) => (a < b ? -1 : 1))) digests[name] = await fileDigest(path);
+  return digests;
+}
