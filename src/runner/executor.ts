@@ -1,0 +1,267 @@
+/**
+ * Plan + items -> results. A node runs as soon as its inputs are there, so independent branches run side by side.
+ * Items go through in chunks as large as the largest batch_size; a few chunks are under way at once, so that one is
+ * preprocessed while another is decoded. An item that fails is left out of what follows; the others go on.
+ */
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { type ErrorData, VlmError } from '../contracts/errors.js';
+import type { ItemResult, NodeOutputs } from '../contracts/node.js';
+import type { Plan, PlanNode } from '../contracts/recipe.js';
+import type { ItemRecord, RunEvent, RunResultRecord } from '../contracts/record.js';
+import { cancelledError, countConsumers, ItemState, type RunItem } from './item.js';
+import type { LedgerBook } from './ledger.js';
+import { HOST, type LaneKey, type TaskRunner } from './pool.js';
+import { monotonicMs, type NodeMessage, type NodeTask, type ProgramRequest, type TaskReply } from './protocol.js';
+import { ownBuffers, transferList } from './values.js';
+
+export interface ExecuteRequest {
+  readonly plan: Plan;
+  readonly items: readonly RunItem[];
+  readonly runner: TaskRunner;
+  readonly ledger: LedgerBook;
+  /** [0] becomes 1 when the run shall stop. Must lie on a SharedArrayBuffer. */
+  readonly cancel: Int32Array;
+  readonly onEvent?: (event: RunEvent) => void;
+  /** Called with each item as soon as it is done. */
+  readonly onItem?: (record: ItemRecord) => void;
+  /** Looks at what a node gave before anything else uses it; throws VlmError to refuse the item. */
+  readonly verify?: (plan: Plan, node: PlanNode, outputs: NodeOutputs) => void;
+}
+
+export async function execute(request: ExecuteRequest): Promise<RunResultRecord> {
+  return new Execution(request).run();
+}
+
+/** The lane of a node: the host pool, or the worker that owns the program. */
+export function laneOf(node: PlanNode): LaneKey {
+  return node.manifest.program === undefined || node.device === null ? HOST : `${node.device} ${node.manifest.program}`;
+}
+
+export function programOf(plan: Plan, node: PlanNode): ProgramRequest | null {
+  const { program } = node.manifest;
+  if (program === undefined) return null;
+  const device = node.device === null ? undefined : plan.devices[node.device];
+  if (device === undefined) {
+    throw new VlmError('DEVICE_UNKNOWN', {
+      what: `Node "${node.name}" runs a program and names no device of the recipe`,
+      where: `nodes.${node.name}.device`,
+      ...(node.location === undefined ? {} : { location: node.location }),
+    });
+  }
+  return { role: program, device };
+}
+
+class Execution {
+  readonly #r: ExecuteRequest;
+  readonly #plan: Plan;
+  readonly #hostLanes = new Map<number, string>();
+  readonly #warm: Promise<unknown>[] = [];
+
+  constructor(request: ExecuteRequest) {
+    this.#r = request;
+    this.#plan = request.plan;
+  }
+
+  async run(): Promise<RunResultRecord> {
+    const { items, ledger } = this.#r;
+    this.#emit({ type: 'run-start', items: items.length, nodes: this.#plan.nodes.map((n) => n.name) });
+    this.#warmUp();
+    const consumers = countConsumers(this.#plan);
+    const states = items.map((inputs, index) => new ItemState(index, inputs, consumers));
+    const records: ItemRecord[] = [];
+    const chunks = inChunks(states, this.#chunkSize());
+    // Two device stages can be busy at once; one more chunk is being preprocessed for them.
+    const inFlight = Math.min(chunks.length, 2 + this.#r.runner.hostThreads);
+    await Promise.all(
+      Array.from({ length: inFlight }, async () => {
+        for (let chunk = chunks.shift(); chunk !== undefined; chunk = chunks.shift()) {
+          await this.#runChunk(chunk);
+          for (const state of chunk) records[state.index] = this.#finish(state);
+        }
+      }),
+    );
+    await Promise.allSettled(this.#warm);
+    const error = records.find((r) => r.error !== undefined)?.error;
+    const ok = error === undefined;
+    this.#emit({ type: 'run-end', ok });
+    return { ok, items: records, ledger: ledger.close(), ...(error === undefined ? {} : { error }) };
+  }
+
+  /** Device workers open their programs while the host is still busy with the first images. */
+  #warmUp(): void {
+    const lanes = new Map<LaneKey, { program: ProgramRequest; kinds: Set<string> }>();
+    for (const node of this.#plan.nodes) {
+      const program = programOf(this.#plan, node);
+      if (program === null) continue;
+      const lane = lanes.get(laneOf(node)) ?? { program, kinds: new Set() };
+      if (node.plugin === undefined) lane.kinds.add(node.manifest.kind);
+      lanes.set(laneOf(node), lane);
+    }
+    for (const [lane, { program, kinds }] of lanes) {
+      const task = { type: 'warm', model: this.#plan.model, program, kinds: [...kinds], sentAt: monotonicMs() } as const;
+      // A failure comes again, with the node's name, when the node's own task finds it.
+      this.#warm.push(
+        this.#r.runner.run(lane, task, []).then(
+          (reply) => reply && this.#r.ledger.add(this.#laneName(lane, reply), reply.spans),
+          () => undefined,
+        ),
+      );
+    }
+  }
+
+  #chunkSize(): number {
+    const sizes = this.#plan.nodes.map((node) =>
+      node.manifest.program === undefined ? 1 : Number(node.options['batch_size'] ?? 1),
+    );
+    return Math.max(1, ...sizes.filter((n) => Number.isInteger(n)));
+  }
+
+  async #runChunk(chunk: readonly ItemState[]): Promise<void> {
+    const done = new Map<string, Promise<void>>();
+    for (const [order, node] of this.#plan.nodes.entries()) {
+      const before = node.after.map((name) => done.get(name));
+      done.set(
+        node.name,
+        Promise.all(before).then(() => this.#runNode(node, order, chunk)),
+      );
+    }
+    await Promise.all(done.values());
+  }
+
+  async #runNode(node: PlanNode, order: number, chunk: readonly ItemState[]): Promise<void> {
+    if (this.#cancelled) for (const item of chunk) item.fail(cancelledError());
+    const alive = chunk.filter((item) => item.error === undefined);
+    if (alive.length === 0) return;
+    this.#emit({ type: 'stage', node: node.name, state: 'start', at: this.#now() });
+    // Host workers take one item each, side by side; a program takes the chunk as a batch.
+    const groups = laneOf(node) === HOST ? alive.map((item) => [item]) : [alive];
+    await Promise.all(groups.map((group) => this.#runGroup(node, order, group)));
+    this.#emit({ type: 'stage', node: node.name, state: 'end', at: this.#now() });
+  }
+
+  async #runGroup(node: PlanNode, order: number, group: readonly ItemState[]): Promise<void> {
+    try {
+      const reply = await this.#submit(node, group);
+      if (reply.error !== undefined) throw VlmError.fromData(reply.error);
+      const clock = { ...reply, runOrigin: this.#r.ledger.origin };
+      for (const [i, item] of group.entries()) this.#settle(node, order, item, reply.results?.[i], clock);
+    } catch (error) {
+      const data = this.#locate(node, error);
+      for (const item of group) item.fail(data);
+    }
+  }
+
+  #settle(
+    node: PlanNode,
+    order: number,
+    item: ItemState,
+    result: ItemResult | undefined,
+    clock: { timeOrigin: number; threadOrigin: number; runOrigin: number },
+  ): void {
+    if (result === undefined) {
+      item.fail(new VlmError('INTERNAL', { what: `Node "${node.name}" answered without a result` }).toData());
+    } else if (!result.ok) {
+      item.fail(this.#locate(node, VlmError.fromData(result.error)));
+    } else {
+      item.store(node, order, result.outputs, clock);
+      try {
+        this.#r.verify?.(this.#plan, node, result.outputs);
+      } catch (error) {
+        item.fail(this.#locate(node, error));
+      }
+    }
+  }
+
+  /** Adds where the node stands in the recipe. Whatever is no VlmError here is a defect of the runner. */
+  #locate(node: PlanNode, error: unknown): ErrorData {
+    const data = VlmError.wrap(error, 'INTERNAL', { what: 'The runner failed', where: `node "${node.name}"` }).toData();
+    return data.location !== undefined || node.location === undefined ? data : { ...data, location: node.location };
+  }
+
+  async #submit(node: PlanNode, group: readonly ItemState[]): Promise<TaskReply> {
+    const { runner, ledger, cancel } = this.#r;
+    const lane = laneOf(node);
+    const { port1, port2 } = new MessageChannel();
+    const ended = this.#listen(port1, node, group);
+    try {
+      const running = ledger.main(
+        'transfer',
+        () => {
+          const items = group.map((item) => ownBuffers(item.take(node)));
+          const task: NodeTask = {
+            type: 'node',
+            node: node.name,
+            kind: node.manifest.kind,
+            ...(node.plugin === undefined ? {} : { plugin: node.plugin }),
+            stage: node.manifest.stage,
+            options: node.options,
+            model: this.#plan.model,
+            program: programOf(this.#plan, node),
+            items,
+            outputs: Object.fromEntries(Object.entries(node.manifest.outputs).map(([k, v]) => [k, v.kind])),
+            cancel,
+            port: port2,
+            sentAt: monotonicMs(),
+          };
+          return runner.run(lane, task, [port2, ...transferList(items)]);
+        },
+        node.name,
+      );
+      await running;
+      const reply = await ended;
+      ledger.add(this.#laneName(lane, reply), reply.spans);
+      ledger.add('main', [{ stage: 'transfer', node: node.name, start: reply.repliedAt, end: monotonicMs() }]);
+      return reply;
+    } finally {
+      port1.close();
+    }
+  }
+
+  #listen(port: MessagePort, node: PlanNode, group: readonly ItemState[]): Promise<TaskReply> {
+    return new Promise((resolve) => {
+      port.on('message', (message: NodeMessage) => {
+        if (message.type === 'end') resolve(message.reply);
+        else if (message.type === 'progress') this.#emit({ ...message, node: node.name });
+        else {
+          const item = group[message.item]?.index ?? 0;
+          this.#emit({ type: 'text', node: node.name, item, piece: message.piece });
+        }
+      });
+    });
+  }
+
+  /** One lane a thread: host threads are numbered as they first appear. */
+  #laneName(lane: LaneKey, reply: TaskReply): string {
+    if (lane !== HOST) return lane;
+    const known = this.#hostLanes.get(reply.threadId);
+    if (known !== undefined) return known;
+    const name = `host ${this.#hostLanes.size + 1}`;
+    this.#hostLanes.set(reply.threadId, name);
+    return name;
+  }
+
+  #finish(state: ItemState): ItemRecord {
+    const record = state.record(this.#plan);
+    this.#r.onItem?.(record);
+    return record;
+  }
+
+  get #cancelled(): boolean {
+    return Atomics.load(this.#r.cancel, 0) !== 0;
+  }
+
+  #now(): number {
+    return monotonicMs() - this.#r.ledger.origin;
+  }
+
+  #emit(event: RunEvent): void {
+    const { onEvent, ledger } = this.#r;
+    if (onEvent !== undefined) ledger.main('record', () => onEvent(event));
+  }
+}
+
+function inChunks<T>(list: readonly T[], size: number): T[][] {
+  const chunks: T[][] = [];
+  for (let i = 0; i < list.length; i += size) chunks.push(list.slice(i, i + size));
+  return chunks;
+}

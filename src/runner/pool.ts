@@ -1,0 +1,131 @@
+/**
+ * Worker threads. The only file that knows piscina.
+ *
+ * One host pool, sized to the cores, for nodes without a program; one single-worker pool for each device program, so
+ * that the session stays in one thread and its calls never overlap. No AbortSignal is ever given to piscina and no
+ * pool is destroyed while a task runs: both would terminate a thread that may be inside a native call.
+ */
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { FixedQueue, Piscina } from 'piscina';
+import { VlmError } from '../contracts/errors.js';
+import { monotonicMs, type TaskReply, type WorkerTask } from './protocol.js';
+
+/** `host`, or the name of a device program's lane. */
+export type LaneKey = string;
+export const HOST: LaneKey = 'host';
+
+/** What the executor needs of the pools. */
+export interface TaskRunner {
+  readonly hostThreads: number;
+  /** Resolves with what the worker's handler returned; rejects with WORKER_DIED when the worker is gone. */
+  run(lane: LaneKey, task: WorkerTask, transfer: readonly unknown[]): Promise<TaskReply | undefined>;
+}
+
+export interface PoolOptions {
+  /** Compiled worker entry; default: the worker beside this file. */
+  readonly workerFile?: URL;
+  readonly hostThreads?: number;
+  /** Heap limit of each worker thread. */
+  readonly workerHeapMb?: number;
+  /** Environment of the workers; default: that of the process. */
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+type Transfer = NonNullable<NonNullable<Parameters<Piscina['run']>[1]>['transferList']>;
+
+export class WorkerPools implements TaskRunner {
+  readonly hostThreads: number;
+  readonly #options: PoolOptions;
+  readonly #pools = new Map<LaneKey, Piscina>();
+  /** Started before anyone knew which program they would own. */
+  readonly #spare: Piscina[] = [];
+  readonly #running = new Set<Promise<unknown>>();
+  /** Errors of workers that had no task at the time: told by the next task that fails. */
+  #strayError: unknown;
+
+  constructor(options: PoolOptions = {}) {
+    this.#options = options;
+    this.hostThreads = options.hostThreads ?? availableParallelism();
+  }
+
+  /** Starts threads while the recipe is still being read: one for the host, `devices` for device programs. */
+  prestart(devices: number): void {
+    this.#pool(HOST);
+    for (let i = 0; i < devices; i++) this.#spare.push(this.#create(1));
+  }
+
+  async run(lane: LaneKey, task: WorkerTask, transfer: readonly unknown[]): Promise<TaskReply | undefined> {
+    const running: Promise<TaskReply | undefined> = this.#pool(lane).run(task, {
+      transferList: transfer as Transfer,
+    });
+    this.#running.add(running);
+    try {
+      return await running;
+    } catch (error) {
+      throw this.#died(lane, task, error);
+    } finally {
+      this.#running.delete(running);
+    }
+  }
+
+  /** Waits for what runs, lets workers close their sessions, ends the threads. */
+  async close(): Promise<void> {
+    await Promise.allSettled([...this.#running]);
+    const devices = [...this.#pools.keys()].filter((lane) => lane !== HOST);
+    const closing = devices.map((lane) => this.run(lane, { type: 'close', sentAt: monotonicMs() }, []));
+    await Promise.allSettled(closing);
+    const pools = [...this.#pools.values(), ...this.#spare];
+    this.#pools.clear();
+    this.#spare.length = 0;
+    await Promise.all(pools.map((pool) => pool.destroy()));
+  }
+
+  #pool(lane: LaneKey): Piscina {
+    let pool = this.#pools.get(lane);
+    if (pool === undefined) {
+      pool = lane === HOST ? this.#create(this.hostThreads) : (this.#spare.shift() ?? this.#create(1));
+      this.#pools.set(lane, pool);
+    }
+    return pool;
+  }
+
+  #create(maxThreads: number): Piscina {
+    const { workerFile = new URL('./worker.js', import.meta.url), workerHeapMb, env } = this.#options;
+    const pool = new Piscina({
+      filename: fileURLToPath(workerFile),
+      minThreads: 1,
+      maxThreads,
+      idleTimeout: Number.POSITIVE_INFINITY,
+      concurrentTasksPerWorker: 1,
+      taskQueue: new FixedQueue(),
+      recordTiming: false,
+      ...(env === undefined ? {} : { env }),
+      ...(workerHeapMb === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: workerHeapMb } }),
+    });
+    pool.on('error', (error: unknown) => {
+      this.#strayError = error;
+    });
+    return pool;
+  }
+
+  /** Handlers answer with data and never throw: whatever rejects a task is the end of its worker. */
+  #died(lane: LaneKey, task: WorkerTask, error: unknown): VlmError {
+    const cause = this.#strayError ?? error;
+    this.#strayError = undefined;
+    const outOfMemory = errorCode(error) === 'ERR_WORKER_OUT_OF_MEMORY';
+    const node = task.type === 'node' ? `node "${task.node}"` : `${task.type} task`;
+    return new VlmError('WORKER_DIED', {
+      what: outOfMemory ? 'A worker thread ran out of memory' : 'A worker thread ended before its task was done',
+      where: `${node} (${lane})`,
+      hint: outOfMemory
+        ? 'use smaller images, fewer tiles, a smaller batch_size or ctx_len'
+        : 'a native library or a plugin ended the thread; run again with VLM_RUN_DEBUG=1 for its own message',
+      cause,
+    });
+  }
+}
+
+function errorCode(error: unknown): unknown {
+  return typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
+}

@@ -1,0 +1,257 @@
+/**
+ * What a worker thread does with its tasks. The registries are injected: worker.ts gives the real ones, tests give
+ * fakes. Everything opened is kept for later tasks of the same worker; everything native is awaited before a task ends.
+ */
+import { threadId } from 'node:worker_threads';
+import type { DeviceDriver, ProgramRole, ProgramSession } from '../contracts/device.js';
+import { type ErrorData, VlmError } from '../contracts/errors.js';
+import type { ItemResult, LedgerStage, ModelContext, NodeContext, NodeModule } from '../contracts/node.js';
+import type { RecipeModel } from '../contracts/recipe.js';
+import {
+  type ClockSpan,
+  monotonicMs,
+  type NodeMessage,
+  type NodeTask,
+  type ProgramRequest,
+  type TaskReply,
+  type WarmTask,
+  type WorkerTask,
+} from './protocol.js';
+import { ownBuffers, transferList, uncloneable } from './values.js';
+
+/** Where a worker finds things; each call may load modules. */
+export interface WorkerRegistries {
+  loadNode(kind: string): Promise<NodeModule>;
+  loadPlugin(path: string): Promise<NodeModule>;
+  loadDriver(kind: string): Promise<DeviceDriver>;
+  openModel(model: RecipeModel): Promise<ModelContext>;
+  programPath(model: RecipeModel, role: ProgramRole): Promise<string>;
+}
+
+export type WorkerHandler = (task: WorkerTask) => Promise<TaskReply | undefined>;
+
+export function createWorkerHandler(registries: WorkerRegistries): WorkerHandler {
+  const worker = new Worker(registries);
+  return (task) => worker.handle(task);
+}
+
+interface Outcome {
+  readonly results?: readonly ItemResult[];
+  readonly error?: ErrorData;
+}
+type Record_ = (stage: LedgerStage, start: number, end?: number) => void;
+
+class Worker {
+  readonly #registries: WorkerRegistries;
+  readonly #threadOrigin = monotonicMs() - performance.now();
+  readonly #booted = monotonicMs();
+  readonly #models = new Map<string, Promise<ModelContext>>();
+  readonly #modules = new Map<string, Promise<NodeModule>>();
+  readonly #sessions = new Map<string, Promise<ProgramSession>>();
+  #lastEnd = 0;
+
+  constructor(registries: WorkerRegistries) {
+    this.#registries = registries;
+  }
+
+  async handle(task: WorkerTask): Promise<TaskReply | undefined> {
+    const received = monotonicMs();
+    const spans = this.#arrival(task.sentAt, received);
+    const record: Record_ = (stage, start, end = monotonicMs()) => {
+      spans.push({ stage, start, end, ...(task.type === 'node' ? { node: task.node } : {}) });
+    };
+    if (task.type === 'node') {
+      await this.#node(task, received, spans, record);
+      return undefined;
+    }
+    const error = await (task.type === 'warm' ? this.#warm(task, record) : this.#close(record));
+    return this.#reply(spans, error === undefined ? {} : { error });
+  }
+
+  /** The thread's own start (once), and the way of the task from the main thread if this thread was waiting for it. */
+  #arrival(sentAt: number, received: number): ClockSpan[] {
+    const spans: ClockSpan[] = [];
+    if (this.#lastEnd === 0) {
+      spans.push({ stage: 'start', start: this.#threadOrigin, end: this.#booted });
+      this.#lastEnd = this.#booted;
+    }
+    const start = Math.max(sentAt, this.#lastEnd);
+    if (received > start) spans.push({ stage: 'transfer', start, end: received });
+    return spans;
+  }
+
+  #reply(spans: readonly ClockSpan[], rest: Outcome): TaskReply {
+    this.#lastEnd = monotonicMs();
+    return {
+      threadId,
+      spans,
+      repliedAt: this.#lastEnd,
+      timeOrigin: performance.timeOrigin,
+      threadOrigin: this.#threadOrigin,
+      ...rest,
+    };
+  }
+
+  async #warm(task: WarmTask, record: Record_): Promise<ErrorData | undefined> {
+    // Errors stay in the caches: the node task that needs the thing reports them with its name and place.
+    const work: Promise<unknown>[] = task.kinds.map((kind) => this.#module(kind, undefined, record));
+    if (task.program !== null) work.push(this.#session(task.model, task.program, record));
+    const settled = await Promise.allSettled(work);
+    const failed = settled.find((s) => s.status === 'rejected');
+    return failed === undefined ? undefined : asVlmError(failed.reason, 'warm-up').toData();
+  }
+
+  async #close(record: Record_): Promise<ErrorData | undefined> {
+    let error: ErrorData | undefined;
+    for (const opening of this.#sessions.values()) {
+      const session = await opening.catch(() => null);
+      if (session === null) continue;
+      const start = monotonicMs();
+      try {
+        await session.deactivate();
+        await session.close();
+      } catch (cause) {
+        error ??= VlmError.wrap(cause, 'DEVICE_FAILED', { what: 'A session could not be closed' }).toData();
+      }
+      record('activate', start);
+    }
+    this.#sessions.clear();
+    return error;
+  }
+
+  async #node(task: NodeTask, received: number, spans: ClockSpan[], record: Record_): Promise<void> {
+    let outcome: Outcome;
+    try {
+      const module = await this.#module(task.kind, task.plugin, record);
+      const results = await module.run(task.items, this.#context(task, record));
+      outcome = { results: checkResults(task, results) };
+    } catch (error) {
+      outcome = { error: asVlmError(error, task.node).at(`node "${task.node}"`).toData() };
+    }
+    spans.push({ stage: task.stage, node: task.node, start: received, end: monotonicMs() });
+    try {
+      this.#end(task, spans, outcome);
+    } catch (error) {
+      // Memory that a native library or a plugin keeps for itself cannot be moved.
+      this.#end(task, spans, { error: asVlmError(error, task.node).at(`node "${task.node}"`).toData() });
+    }
+  }
+
+  #end(task: NodeTask, spans: readonly ClockSpan[], outcome: Outcome): void {
+    const end: NodeMessage = { type: 'end', reply: this.#reply(spans, outcome) };
+    task.port.postMessage(end, transferList(outcome.results));
+  }
+
+  #context(task: NodeTask, record: Record_): NodeContext {
+    const post = (message: NodeMessage): void => task.port.postMessage(message);
+    return {
+      node: task.node,
+      options: task.options,
+      model: () => this.#model(task.model, record),
+      program: async () => {
+        if (task.program === null) {
+          throw new VlmError('INTERNAL', {
+            what: 'A node without a program asked for one',
+            hint: 'give its manifest a `program`',
+          });
+        }
+        return this.#session(task.model, task.program, record);
+      },
+      span: (stage, start, end = performance.now()) =>
+        record(stage, start + this.#threadOrigin, end + this.#threadOrigin),
+      emitText: (item, piece) => post({ type: 'text', item, piece }),
+      progress: (done, total, unit) => post({ type: 'progress', done, total, unit }),
+      checkCancelled: () => {
+        if (Atomics.load(task.cancel, 0) !== 0) throw new VlmError('CANCELLED', { what: 'The run was cancelled' });
+      },
+    };
+  }
+
+  #model(model: RecipeModel, record: Record_): Promise<ModelContext> {
+    return cached(this.#models, JSON.stringify(model), async () => {
+      const start = monotonicMs();
+      const context = await this.#registries.openModel(model);
+      record('load', start);
+      return context;
+    });
+  }
+
+  #module(kind: string, plugin: string | undefined, record: Record_): Promise<NodeModule> {
+    return cached(this.#modules, plugin ?? kind, async () => {
+      const start = monotonicMs();
+      const module = await (plugin === undefined
+        ? this.#registries.loadNode(kind)
+        : this.#registries.loadPlugin(plugin));
+      record('load', start);
+      return module;
+    });
+  }
+
+  #session(model: RecipeModel, program: ProgramRequest, record: Record_): Promise<ProgramSession> {
+    return cached(this.#sessions, JSON.stringify([model, program]), async () => {
+      const start = monotonicMs();
+      const { device, role } = program;
+      const [driver, path] = await Promise.all([
+        this.#registries.loadDriver(device.kind),
+        this.#registries.programPath(model, role),
+      ]);
+      const session = await driver.open({ role, path }, device);
+      record('load', start);
+      const activating = monotonicMs();
+      await session.activate();
+      record('activate', activating);
+      return session;
+    });
+  }
+}
+
+/** One attempt a key: an error is as lasting as a value. */
+function cached<T>(map: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
+  let value = map.get(key);
+  if (value === undefined) {
+    value = make();
+    map.set(key, value);
+  }
+  return value;
+}
+
+/** Foreign errors are wrapped here, once. */
+function asVlmError(error: unknown, node: string): VlmError {
+  if (error instanceof VlmError) return error;
+  const debug = process.env['VLM_RUN_DEBUG'] === '1' && error instanceof Error ? error.stack : undefined;
+  return new VlmError('NODE_FAILED', { what: `"${node}" failed`, cause: debug ?? error });
+}
+
+function checkResults(task: NodeTask, results: readonly ItemResult[]): readonly ItemResult[] {
+  if (!Array.isArray(results) || results.length !== task.items.length) {
+    throw new VlmError('NODE_FAILED', {
+      what: `"${task.kind}" gave the wrong number of results`,
+      expected: `one for each of ${task.items.length} items`,
+      received: Array.isArray(results) ? String(results.length) : typeof results,
+    });
+  }
+  return results.map((result: ItemResult) => {
+    if (!result.ok) {
+      return { ok: false, error: VlmError.fromData(result.error).at(`node "${task.node}"`).toData() };
+    }
+    for (const [port, kind] of Object.entries(task.outputs)) {
+      const value = result.outputs[port];
+      if (value?.kind !== kind) {
+        throw new VlmError('NODE_FAILED', {
+          what: `"${task.kind}" gave a wrong value`,
+          expected: `a value of kind "${kind}" at output "${port}"`,
+          received: value === undefined ? 'nothing' : `kind "${value.kind}"`,
+        });
+      }
+      const stuck = uncloneable(value, port);
+      if (stuck !== null) {
+        throw new VlmError('NODE_FAILED', {
+          what: `"${task.kind}" gave a value that cannot cross threads`,
+          expected: 'plain objects, arrays and typed arrays',
+          received: stuck,
+        });
+      }
+    }
+    return { ok: true, outputs: ownBuffers(result.outputs) };
+  });
+}
