@@ -47,6 +47,8 @@ export interface NodeManifest {
   readonly description: string;
   readonly inputs: Readonly<Record<string, InputPort>>;
   readonly outputs: Readonly<Record<string, OutputPort>>;
+  /** Groups of input ports of which exactly one is connected (each of them is `required: false`). */
+  readonly oneOf?: readonly (readonly string[])[];
   /** Options under `with:`. */
   readonly options: Readonly<Record<string, OptionSchema>>;
   /** The program a device node runs; absent for host nodes. A node with a role must name a `device`. */

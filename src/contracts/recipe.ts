@@ -149,6 +149,14 @@ export interface PlanInput {
 export interface Compilation {
   readonly plan: Plan | null;
   readonly diagnostics: readonly Diagnostic[];
+  /** Texts the recipe was made of, so that later phases can show excerpts (`diagnosticAt` of src/recipe). */
+  readonly sources?: readonly SourceText[];
+}
+
+/** A text that recipe values came from: a recipe file, one it extends, or one `--set` argument. */
+export interface SourceText {
+  readonly path: string;
+  readonly text: string;
 }
 
 export type { ErrorCode };

@@ -15,6 +15,7 @@ export const manifest: NodeManifest = {
     prompt: { kind: 'text', required: false, description: 'What to ask. Either this or `messages`.' },
     messages: { kind: 'messages', required: false, description: 'A whole conversation. Either this or `prompt`.' },
   },
+  oneOf: [['prompt', 'messages']],
   outputs: {
     pixels: { kind: 'pixels', description: 'Normalised tiles of all images, float32 [tiles, 3, S, S].' },
     tokens: { kind: 'tokens', description: 'Prompt token ids with image tokens expanded, int32 [prompt_len].' },

@@ -1,0 +1,122 @@
+/**
+ * Recipe text -> plan, in phases: parse, extend, set, validate, link, check kinds, schedule. Each phase reports what it
+ * finds and leaves the rest to the next, so one look shows every problem.
+ */
+import { dirname, resolve } from 'node:path';
+import type { NodeManifest } from '../contracts/node.js';
+import type { Compilation } from '../contracts/recipe.js';
+import { schemaCheck } from './checker.js';
+import { readDraft } from './draft.js';
+import type { SchemaContext } from './explain.js';
+import { loadChain } from './extends.js';
+import { checkKinds } from './kinds.js';
+import { link } from './link.js';
+import { makePlan } from './plan.js';
+import { loadPlugins, type PluginOptions } from './plugins.js';
+import { Problems } from './problems.js';
+import { type ReadText, readText } from './read.js';
+import type { Registry } from './registry.js';
+import { schedule } from './schedule.js';
+import { buildRecipeSchema, withSchema } from './schema.js';
+import { applyDevice, applySet, argumentFile } from './set.js';
+import { mapAt, type SourceFile, type SourceMap, sourceFile } from './source.js';
+import { validateTree } from './validate.js';
+
+export interface CompileOptions extends PluginOptions {
+  /** Node and device kinds that recipes may name. */
+  readonly registry: Registry;
+  /** `path=value` changes, in order. */
+  readonly set?: readonly string[] | undefined;
+  /** `name=kind[:ids]` changes, before `set`. */
+  readonly devices?: readonly string[] | undefined;
+  /** Folder that relative paths in `set` start from. Default: the working directory. */
+  readonly cwd?: string | undefined;
+}
+
+export interface CompileTextOptions extends CompileOptions {
+  /** Name of the text, as diagnostics show it; relative paths start from its folder. */
+  readonly file: string;
+  /** Reads what `extends` names. Without it the text stands alone. */
+  readonly read?: ReadText | undefined;
+}
+
+/** Compiles a recipe file. Problems of the recipe are diagnostics, never exceptions. */
+export async function compile(file: string, options: CompileOptions): Promise<Compilation> {
+  const result = await readText(file);
+  if (result.ok) return compileText(result.text, { ...options, file, read: readText });
+  const problems = new Problems();
+  // Where the readable part ends is where the trouble begins.
+  const source = sourceFile(file, dirname(resolve(file)), result.text ?? '');
+  const end = source.text.length;
+  problems.add(result.code, result.message, { at: { file: source, start: end, end }, hint: result.hint });
+  return { plan: null, diagnostics: problems.all() };
+}
+
+const standsAlone: ReadText = async () => ({ ok: false, code: 'E_READ', message: 'files are not read here' });
+
+/** Compiles a recipe given as text. */
+export async function compileText(text: string, options: CompileTextOptions): Promise<Compilation> {
+  const cwd = options.cwd ?? process.cwd();
+  const absolute = resolve(cwd, options.file);
+  const problems = new Problems();
+  const files: SourceFile[] = [];
+  const source = sourceFile(options.file, dirname(absolute), text.replace(/^\uFEFF/, ''));
+  const tree = await loadChain(source, options.read ?? standsAlone, problems, files, [
+    { absolute, shown: options.file },
+  ]);
+  const plan = tree === null ? null : await compileTree(tree, absolute, cwd, options, problems);
+  const sources = files.map((f) => ({ path: f.path, text: f.text }));
+  return { plan, diagnostics: problems.all(), sources };
+}
+
+async function compileTree(
+  base: SourceMap,
+  file: string,
+  cwd: string,
+  options: CompileOptions,
+  problems: Problems,
+): Promise<Compilation['plan']> {
+  const { registry } = options;
+  let tree = base;
+  for (const text of options.devices ?? []) {
+    tree = applyDevice(tree, argumentFile('--device', text, cwd), registry, problems);
+  }
+  for (const text of options.set ?? []) {
+    tree = applySet(tree, argumentFile('--set', text, cwd), registry, problems);
+  }
+  const schema = buildRecipeSchema(registry);
+  validateTree(tree, await schemaCheck(schema), { schema, registry }, problems);
+  const plugins = await loadPlugins(tree, options, problems);
+  const draft = readDraft(tree, registry, plugins);
+  await validatePluginOptions(tree, plugins, draft.nodes, registry, problems);
+  link(draft, registry, problems);
+  checkKinds(draft, problems);
+  const order = schedule(draft, problems);
+  return problems.hasErrors || order === null ? null : makePlan(draft, order, file, registry);
+}
+
+/** Built-in kinds are in the schema; the options of plugins are checked one by one. */
+async function validatePluginOptions(
+  tree: SourceMap,
+  plugins: ReadonlyMap<string, NodeManifest>,
+  nodes: ReturnType<typeof readDraft>['nodes'],
+  registry: Registry,
+  problems: Problems,
+): Promise<void> {
+  for (const node of nodes.values()) {
+    const manifest = node.plugin === null ? undefined : plugins.get(node.plugin);
+    const given = mapAt(mapAt(mapAt(tree, 'nodes') ?? undefined, node.name) ?? undefined, 'with');
+    if (manifest === undefined || given === null) continue;
+    const schema = withSchema(manifest);
+    const context: SchemaContext = { schema, registry };
+    try {
+      const check = await schemaCheck(schema, { generated: false });
+      validateTree(given, check, context, problems, ['nodes', node.name, 'with']);
+    } catch {
+      problems.add('E_PLUGIN', `the options in the manifest of ${node.kind} are not valid JSON Schema`, {
+        at: node.kindAt,
+        path: ['nodes', node.name, 'kind'],
+      });
+    }
+  }
+}

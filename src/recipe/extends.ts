@@ -1,0 +1,94 @@
+/** Phase 2: `extends: other.yaml`. The recipe and everything below it as one tree; positions keep their file. */
+import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
+import { mergeMaps } from './merge.js';
+import { parseRecipe } from './parse.js';
+import type { Problems } from './problems.js';
+import type { ReadText } from './read.js';
+import { type SourceEntry, type SourceFile, type SourceMap, sourceFile } from './source.js';
+
+export const MAX_EXTENDS = 8;
+
+/** How a file that was reached from another one is shown: like the other one, relative or absolute. */
+export function displayPath(from: SourceFile, absolute: string): string {
+  if (isAbsolute(from.path)) return absolute;
+  return join(dirname(from.path), relative(from.folder, absolute));
+}
+
+/**
+ * Parses `file` and merges it over what it extends. Null when a file of the chain cannot be used.
+ * `files` collects every text that was read.
+ */
+export async function loadChain(
+  file: SourceFile,
+  read: ReadText,
+  problems: Problems,
+  files: SourceFile[],
+  chain: readonly { readonly absolute: string; readonly shown: string }[],
+): Promise<SourceMap | null> {
+  files.push(file);
+  const tree = parseRecipe(file, problems);
+  if (tree === null) return null;
+  const known = checkVersion(tree, problems);
+  const entry = tree.entries.get('extends');
+  if (entry === undefined) return known ? tree : null;
+  const base = await openBase(entry, file, read, problems, chain);
+  if (base === null || !known) return null;
+  const under = await loadChain(base, read, problems, files, [
+    ...chain,
+    { absolute: resolve(base.folder, base.path.split(/[\\/]/).pop() ?? ''), shown: base.path },
+  ]);
+  if (under === null) return null;
+  const own = new Map(tree.entries);
+  own.delete('extends');
+  return mergeMaps(under, { ...tree, entries: own }, problems);
+}
+
+async function openBase(
+  { key, value }: SourceEntry,
+  file: SourceFile,
+  read: ReadText,
+  problems: Problems,
+  chain: readonly { readonly absolute: string; readonly shown: string }[],
+): Promise<SourceFile | null> {
+  const path = 'extends';
+  if (value.kind !== 'scalar' || typeof value.value !== 'string' || value.value.trim() === '') {
+    problems.add('E_TYPE', '"extends" must be the path of another recipe', {
+      at: value.kind === 'scalar' && value.span.end > value.span.start ? value.span : key,
+      path,
+      hint: 'write "extends: other.yaml"; one recipe extends one other',
+    });
+    return null;
+  }
+  const at = value.span;
+  const absolute = resolve(file.folder, value.value);
+  const start = chain.findIndex((link) => link.absolute === absolute);
+  if (start !== -1) {
+    const circle = [...chain.slice(start).map((link) => link.shown), displayPath(file, absolute)].join(' → ');
+    problems.add('E_EXTENDS', `recipes extend each other in a circle: ${circle}`, { at, path });
+    return null;
+  }
+  if (chain.length > MAX_EXTENDS) {
+    problems.add('E_EXTENDS', `more than ${MAX_EXTENDS} recipes extend one another`, { at, path });
+    return null;
+  }
+  const result = await read(absolute);
+  const shown = displayPath(file, absolute);
+  if (result.ok) return sourceFile(shown, dirname(absolute), result.text);
+  problems.add('E_EXTENDS', `${shown} cannot be extended: ${result.message}`, { at, path, hint: result.hint });
+  return null;
+}
+
+/** Another version is another language: nothing else can be said about such a file. */
+function checkVersion(tree: SourceMap, problems: Problems): boolean {
+  const entry = tree.entries.get('version');
+  if (entry === undefined || entry.value.kind !== 'scalar') return true;
+  const { value, span } = entry.value;
+  const number = typeof value === 'string' && /^\d+(\.\d+)*$/.test(value) ? Number.parseFloat(value) : value;
+  if (typeof number !== 'number' || number === 1) return true;
+  problems.add('E_VERSION', `recipe version ${value} is not known`, {
+    at: span,
+    path: 'version',
+    hint: number > 1 ? 'this vlm-run reads version 1; a newer one may read this recipe' : 'write "version: 1"',
+  });
+  return false;
+}

@@ -1,0 +1,91 @@
+/** Collects the problems of a recipe: all of them, each once, in the order of the text. */
+import type { SourceLocation } from '../contracts/errors.js';
+import type { Diagnostic, DiagnosticCode, SourceText } from '../contracts/recipe.js';
+import { type DocumentPath, lineText, locationOf, pathText, type Span, sourceFile } from './source.js';
+
+export interface ProblemDetails {
+  readonly at?: Span | undefined;
+  readonly path?: DocumentPath | string | undefined;
+  readonly hint?: string | undefined;
+}
+
+export class Problems {
+  readonly #list: Diagnostic[] = [];
+  readonly #seen = new Set<string>();
+  #errors = 0;
+
+  add(code: DiagnosticCode, message: string, { at, path = '', hint }: ProblemDetails = {}): void {
+    const location = at === undefined ? undefined : locationOf(at);
+    // An alias shows the same mistake at two paths; it is still one mistake at one place.
+    const key = `${code}|${location?.file}|${location?.line}|${location?.column}|${location ? '' : path}|${message}`;
+    if (this.#seen.has(key)) return;
+    this.#seen.add(key);
+    const severity = code.startsWith('W_') ? 'warning' : 'error';
+    if (severity === 'error') this.#errors++;
+    this.#list.push({
+      severity,
+      code,
+      message,
+      ...(hint === undefined ? {} : { hint }),
+      path: typeof path === 'string' ? path : pathText(path),
+      ...(location === undefined ? {} : { location }),
+      ...(at === undefined || location === undefined ? {} : { excerpt: lineText(at.file, location.line) }),
+    });
+  }
+
+  get hasErrors(): boolean {
+    return this.#errors > 0;
+  }
+
+  /** Sorted by file (in order of first appearance), line and column. */
+  all(): readonly Diagnostic[] {
+    const files = new Map<string, number>();
+    for (const d of this.#list) {
+      const file = d.location?.file ?? '';
+      if (!files.has(file)) files.set(file, files.size);
+    }
+    const rank = (d: Diagnostic): readonly [number, number, number] => [
+      files.get(d.location?.file ?? '') ?? 0,
+      d.location?.line ?? 0,
+      d.location?.column ?? 0,
+    ];
+    return [...this.#list].sort((a, b) => {
+      const [fa, la, ca] = rank(a);
+      const [fb, lb, cb] = rank(b);
+      return fa - fb || la - lb || ca - cb;
+    });
+  }
+}
+
+/**
+ * A diagnostic for a place that a plan remembers (`PlanNode.optionLocations`), for phases after compiling: planning
+ * and checks against a model. `sources` are those of the Compilation; without them there is no excerpt.
+ */
+export function diagnosticAt(
+  code: DiagnosticCode,
+  message: string,
+  where: {
+    readonly path: string;
+    readonly location?: SourceLocation | undefined;
+    readonly hint?: string | undefined;
+    readonly sources?: readonly SourceText[] | undefined;
+  },
+): Diagnostic {
+  const { location, hint, path } = where;
+  const source = where.sources?.find((s) => s.path === location?.file);
+  const excerpt = source && location ? lineText(sourceFile(source.path, '', source.text), location.line) : undefined;
+  const word = location && excerpt !== undefined ? wordLength(excerpt.slice(location.column - 1)) : 1;
+  return {
+    severity: code.startsWith('W_') ? 'warning' : 'error',
+    code,
+    message,
+    ...(hint === undefined ? {} : { hint }),
+    path,
+    ...(location === undefined ? {} : { location: { ...location, endColumn: location.column + word } }),
+    ...(excerpt === undefined ? {} : { excerpt }),
+  };
+}
+
+function wordLength(text: string): number {
+  return Math.max(1, /^(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^\s,:}\]#]+)/.exec(text)?.[0].length ?? 1);
+}
