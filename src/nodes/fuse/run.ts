@@ -1,0 +1,100 @@
+/** fuse: (text, image(s)) -> answer: boxes in pixels, clean text, structured output, an overlay picture. */
+import { VlmError } from '../../contracts/errors.js';
+import type { ItemResult, NodeContext, NodeInputs } from '../../contracts/node.js';
+import type {
+  AnswerValue,
+  CompletionValue,
+  GroundedBox,
+  ImageValue,
+  PortValue,
+  TextValue,
+} from '../../contracts/ports.js';
+import { readImageSize } from '../../image/decode.js';
+import { GROUNDING_TAGS, parseGrounding } from './grounding.js';
+import { type StructuredReader, structuredReader } from './structured.js';
+
+export async function run(items: readonly NodeInputs[], context: NodeContext): Promise<readonly ItemResult[]> {
+  const { schema } = context.options;
+  const wanted = (typeof schema === 'object' && schema !== null) || typeof schema === 'boolean' ? schema : undefined;
+  const reader = wanted === undefined ? null : await structuredReader(wanted);
+  const results: ItemResult[] = [];
+  for (const item of items) {
+    context.checkCancelled();
+    results.push(await runItem(item, reader, context));
+  }
+  return results;
+}
+
+async function runItem(item: NodeInputs, reader: StructuredReader | null, context: NodeContext): Promise<ItemResult> {
+  try {
+    return { ok: true, outputs: { answer: await fuse(item, reader, context) } };
+  } catch (error) {
+    if (error instanceof VlmError && (error.code.startsWith('IMAGE_') || error.code === 'INPUT_MISSING')) {
+      return { ok: false, error: error.toData() };
+    }
+    throw error;
+  }
+}
+
+async function fuse(item: NodeInputs, reader: StructuredReader | null, context: NodeContext): Promise<AnswerValue> {
+  const completion = textInput(item);
+  const [image] = list(item['image']).filter((value): value is ImageValue => value.kind === 'image');
+  const source = await markedText(completion, context);
+  const exif = context.options['exif_orientation'] !== false;
+  // Without a picture there are no pixels to map to: the markup stays readable in the text.
+  const { text, boxes } =
+    image === undefined
+      ? { text: completion.text, boxes: [] }
+      : parseGrounding(source, readImageSize(image.bytes, { name: image.name, exif }));
+  const overlay = image === undefined ? undefined : await drawn(image, boxes, exif, context.options['overlay']);
+  return {
+    kind: 'answer',
+    text: boxes.length === 0 ? completion.text : text,
+    boxes,
+    ...(reader === null ? {} : { json: reader(completion.text) }),
+    ...(overlay === undefined ? {} : { overlay }),
+    ...(completion.kind === 'completion' ? { finish: completion.finish } : {}),
+  };
+}
+
+function textInput(item: NodeInputs): TextValue | CompletionValue {
+  const [value] = list(item['text']);
+  if (value?.kind === 'text' || value?.kind === 'completion') return value;
+  throw new VlmError('INPUT_MISSING', {
+    what: 'There is no text to read',
+    expected: 'a text or a completion at the port `text`',
+    received: value === undefined ? 'nothing' : value.kind,
+    hint: 'connect `text` of the fuse node to a decode node',
+  });
+}
+
+function list(value: PortValue | readonly PortValue[] | undefined): readonly PortValue[] {
+  if (value === undefined) return [];
+  return isList(value) ? value : [value];
+}
+
+function isList(value: PortValue | readonly PortValue[]): value is readonly PortValue[] {
+  return Array.isArray(value);
+}
+
+/** The text with grounding tags: some models make them special tokens, which the plain text leaves out. */
+async function markedText(completion: TextValue | CompletionValue, context: NodeContext): Promise<string> {
+  if (completion.kind === 'text' || completion.text.includes('<box>') || !completion.rawText.includes('<box>')) {
+    return completion.text;
+  }
+  const { text } = await context.model();
+  const dropped = (text.specialTokens ?? []).filter((token) => !GROUNDING_TAGS.has(token));
+  return dropped.reduce((rest, token) => rest.replaceAll(token, ''), completion.rawText);
+}
+
+async function drawn(
+  image: ImageValue,
+  boxes: readonly GroundedBox[],
+  exif: boolean,
+  wanted: unknown,
+): Promise<AnswerValue['overlay']> {
+  const format = wanted === 'auto' ? (boxes.length > 0 ? 'png' : undefined) : wanted;
+  if (format !== 'png' && format !== 'svg') return undefined;
+  const { drawOverlay } = await import('../../image/draw.js');
+  return { format, bytes: await drawOverlay(image.bytes, boxes, { format, exif }) };
+}
