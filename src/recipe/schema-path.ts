@@ -4,14 +4,14 @@ import type { DocumentPath } from './source.js';
 
 const isObject = (value: unknown): value is JsonSchema => typeof value === 'object' && value !== null;
 
-const unescape = (part: string): string => decodeURIComponent(part).replace(/~1/g, '/').replace(/~0/g, '~');
+const unescapePart = (part: string): string => decodeURIComponent(part).replace(/~1/g, '/').replace(/~0/g, '~');
 
 /** The subschema that holds the keyword at a `schemaPath` such as `#/definitions/node/properties/kind/type`. */
 export function subschemaAt(schema: JsonSchema, schemaPath: string): JsonSchema {
   const parts = schemaPath.replace(/^#\/?/, '').split('/').slice(0, -1);
   let at: unknown = schema;
   for (const part of parts) {
-    const next: unknown = isObject(at) ? at[unescape(part)] : undefined;
+    const next: unknown = isObject(at) ? at[unescapePart(part)] : undefined;
     if (next === undefined) return {};
     at = next;
   }

@@ -274,7 +274,6 @@ function nodeSchema(nodes: readonly NodeManifest[]): JsonSchema {
 function whenKind(kind: string, then: JsonSchema): JsonSchema {
   return {
     if: { type: 'object', required: ['kind'], properties: { kind: { const: kind } } },
-    // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
     then,
   };
 }

@@ -1,0 +1,91 @@
+// Writes what is made from the node and device manifests: the JSON Schema of recipes, its compiled validator and the
+// recipe reference. With --check it writes nothing and fails when a file differs from what would be written.
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Ajv } from 'ajv';
+import standaloneModule from 'ajv/dist/standalone/index.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const check = process.argv.includes('--check');
+
+/** JSON with short lists on one line, as the formatter of this project writes it. */
+function json(value, indent = '') {
+  const flat = JSON.stringify(value);
+  const inner = `${indent}  `;
+  if (Array.isArray(value) && value.length > 0) {
+    const scalars = value.every((v) => typeof v !== 'object' || v === null || Array.isArray(v));
+    const line = `[${value.map((v) => (Array.isArray(v) ? json(v) : JSON.stringify(v))).join(', ')}]`;
+    if (scalars && indent.length + line.length < 90) return line;
+    return `[\n${value.map((v) => inner + json(v, inner)).join(',\n')}\n${indent}]`;
+  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length > 0) {
+    const entries = Object.entries(value).map(([k, v]) => `${inner}${JSON.stringify(k)}: ${json(v, inner)}`);
+    return `{\n${entries.join(',\n')}\n${indent}}`;
+  }
+  return flat;
+}
+
+function validator(schema, digest, ajvOptions) {
+  const ajv = new Ajv({ ...ajvOptions, code: { source: true } });
+  ajv.addSchema(schema, 'recipe');
+  const code = (standaloneModule.default ?? standaloneModule)(ajv, { validate: 'recipe' });
+  return `// Generated from the manifests by scripts/generate-schemas.mjs. Do not edit.
+// biome-ignore-all lint: generated
+// biome-ignore-all format: generated
+// biome-ignore-all assist: generated
+${code}
+exports.digest = ${JSON.stringify(digest)};
+`;
+}
+
+spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.json')]);
+const load = (path) => import(new URL(`../.build/src/${path}`, import.meta.url).href);
+const [
+  { NODE_MANIFESTS },
+  { DEVICE_MANIFESTS },
+  { buildRecipeSchema },
+  { AJV_OPTIONS, schemaDigest },
+  { recipeReference },
+] = await Promise.all(
+  ['nodes/manifests.js', 'devices/manifests.js', 'recipe/schema.js', 'recipe/checker.js', 'recipe/reference.js'].map(
+    load,
+  ),
+);
+const registry = { nodes: NODE_MANIFESTS, devices: DEVICE_MANIFESTS };
+const schema = buildRecipeSchema(registry);
+const files = {
+  'schemas/recipe.schema.json': `${json(schema)}\n`,
+  'schemas/recipe.validate.cjs': validator(schema, schemaDigest(schema), AJV_OPTIONS),
+  'docs/recipe-reference.md': recipeReference(registry),
+};
+
+let drifted = 0;
+for (const [name, text] of Object.entries(files)) {
+  const path = join(root, name);
+  let before = null;
+  try {
+    before = readFileSync(path, 'utf8');
+  } catch {
+    // not written yet
+  }
+  if (before === text) continue;
+  drifted++;
+  if (check) console.error(`${name} ${before === null ? 'is missing' : 'differs from the manifests'}`);
+  else {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text);
+    console.log(`wrote ${name}`);
+  }
+}
+const kinds = `${registry.nodes.length} node kinds, ${registry.devices.length} device kinds`;
+console.log(`schemas: ${Object.keys(files).length} files from ${kinds}, ${drifted} ${check ? 'drifted' : 'written'}`);
+if (registry.nodes.length === 0 || registry.devices.length === 0) {
+  console.error('no manifests were found: nothing was checked');
+  process.exitCode = 1;
+}
+if (check && drifted > 0) {
+  console.error('run: node scripts/generate-schemas.mjs');
+  process.exitCode = 1;
+}
