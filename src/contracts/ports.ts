@@ -98,6 +98,8 @@ export interface CompletionValue {
   /** performance.timeOrigin-based wall clock (ms) when the first token was known: true TTFT is this minus the run's start. */
   readonly firstTokenAt: number;
   readonly prefillChunks: readonly number[];
+  /** Best logit minus second best of every step, when the recipe asked for them (`record_margins`). */
+  readonly margins?: Float32Array;
 }
 
 /** A grounded region: pixel coordinates of the original image. */

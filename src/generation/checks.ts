@@ -1,7 +1,7 @@
 /** What can be said of a prompt before any program call. */
 import type { ProgramDescription } from '../contracts/device.js';
 import { VlmError } from '../contracts/errors.js';
-import { imageTokens, languagePorts } from './feeds.js';
+import { imageTokens, languagePorts, visionProblem } from './feeds.js';
 import type { GenerationRequest } from './types.js';
 
 /** The reason why a prompt cannot be generated from, or null. */
@@ -33,7 +33,9 @@ export function checkRequest(request: GenerationRequest, program: ProgramDescrip
       hint: 'connect the vision input of the node, and use the images that the prompt was made for',
     });
   }
-  if (wanted > 0 && languagePorts(program).vision === null) {
+  const port = languagePorts(program).vision;
+  if (vision !== null && port !== null) return visionProblem(vision, port.dims);
+  if (wanted > 0) {
     return new VlmError('IMAGE_TOKENS_MISMATCH', {
       what: 'The language program takes no vision embeddings but the prompt has image tokens',
       expected: 'an input vision_embeds',

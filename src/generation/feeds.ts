@@ -80,15 +80,8 @@ export function visionTensor(vision: Tensor | null, port: ProgramPort, shape?: r
   const given = dims[dims.length - 2];
   const count = typeof given === 'number' ? given : Math.max(rows, 1);
   const lead = dims.slice(0, -2).map((d) => (typeof d === 'number' ? d : 1));
-  if (vision !== null && (vision.dims.length !== 2 || vision.dims[1] !== hidden || rows > count)) {
-    throw new VlmError(rows > count ? 'SHAPE_NOT_ALLOWED' : 'TENSOR_INVALID', {
-      what: 'Vision embeddings do not fit the language program',
-      expected: `[up to ${typeof given === 'number' ? given : 'any number of'} rows, ${hidden}]`,
-      received: `[${vision.dims.join(', ')}]`,
-      where: 'vision_embeds',
-      hint: 'use the vision and the language program of the same model',
-    });
-  }
+  const problem = vision === null ? null : visionProblem(vision, dims);
+  if (problem !== null) throw problem;
   const total = lead.reduce((n, d) => n * d, 1) * count * hidden;
   if (vision !== null && vision.data.length === total) {
     return { dtype: vision.dtype, dims: [...lead, count, hidden], data: vision.data } as Tensor;
@@ -96,6 +89,24 @@ export function visionTensor(vision: Tensor | null, port: ProgramPort, shape?: r
   const made = zeroFloats(port.dtype, [...lead, count, hidden], total);
   if (vision !== null) putFloats(vision, made, 0);
   return made;
+}
+
+/** Why vision rows cannot go into a port of these dims, or null. */
+export function visionProblem(vision: Tensor, dims: readonly (number | string)[]): VlmError | null {
+  const hidden = dims[dims.length - 1];
+  const most = dims[dims.length - 2];
+  const [rows = 0] = vision.dims;
+  const tooMany = typeof most === 'number' && rows > most;
+  if (vision.dims.length === 2 && vision.dims[1] === hidden && !tooMany) return null;
+  return new VlmError(tooMany ? 'SHAPE_NOT_ALLOWED' : 'TENSOR_INVALID', {
+    what: 'Vision embeddings do not fit the language program',
+    expected: `[${typeof most === 'number' ? `up to ${most}` : 'any number of'} rows, ${hidden}]`,
+    received: `[${vision.dims.join(', ')}]`,
+    where: 'vision_embeds',
+    hint: tooMany
+      ? 'lower max_tiles, or use a program made for more vision rows'
+      : 'use the vision and the language program of the same model',
+  });
 }
 
 /** Vision rows of several prompts for a program with a batch axis: [batch, T, hidden]. */

@@ -1,0 +1,129 @@
+/** encode: pixels [tiles, 3, S, S] -> vision embeddings [rows, hidden], through the model's vision program. */
+import type { ProgramDescription, ProgramSession } from '../../contracts/device.js';
+import { VlmError } from '../../contracts/errors.js';
+import type { FamilyModel } from '../../contracts/family.js';
+import type { ItemResult, NodeContext, NodeInputs } from '../../contracts/node.js';
+import type { EmbeddingsValue, ImageInfo, PixelsValue } from '../../contracts/ports.js';
+import type { Tensor } from '../../contracts/tensor.js';
+
+interface Work {
+  readonly index: number;
+  readonly pixels: Tensor<'float32'>;
+  readonly images: readonly ImageInfo[];
+}
+
+export async function run(items: readonly NodeInputs[], context: NodeContext): Promise<readonly ItemResult[]> {
+  const results: ItemResult[] = items.map(() => embeddings(null));
+  const work: Work[] = [];
+  for (const [index, item] of items.entries()) {
+    const { tensor, images } = pixelsOf(item);
+    // A text-only prompt runs no vision program.
+    if (tensor !== null && images.length > 0) work.push({ index, pixels: tensor, images });
+  }
+  if (work.length === 0) return results;
+  const [{ family }, session] = await Promise.all([context.model(), context.program()]);
+  const size = tilesAreFree(session.describe()) ? batchSize(context) : 1;
+  for (let at = 0; at < work.length; at += size) {
+    const group = work.slice(at, at + size);
+    for (const [index, result] of await encodeGroup(group, family, session, context)) results[index] = result;
+    if (items.length > 1) context.progress(Math.min(at + size, work.length), work.length, 'items');
+  }
+  return results;
+}
+
+function pixelsOf(item: NodeInputs): PixelsValue {
+  const value = item.pixels;
+  if (value !== undefined && !Array.isArray(value) && (value as PixelsValue).kind === 'pixels') {
+    return value as PixelsValue;
+  }
+  throw new VlmError('INTERNAL', { what: 'encode was run without pixels', expected: 'a value of kind pixels' });
+}
+
+function batchSize(context: NodeContext): number {
+  const given = context.options.batch_size;
+  return typeof given === 'number' && given >= 1 ? Math.floor(given) : 1;
+}
+
+/** Tiles of several items make one call where the tile axis is the first one and takes any length. */
+function tilesAreFree(program: ProgramDescription): boolean {
+  const port = program.inputs.find((p) => p.name === 'pixel_values');
+  return program.allowedShapes === null && port?.dims.length === 4 && typeof port.dims[0] === 'string';
+}
+
+/** One call for the group; when it is the items' own fault, each alone, so that one bad item does not sink the rest. */
+async function encodeGroup(
+  group: readonly Work[],
+  family: FamilyModel,
+  session: ProgramSession,
+  context: NodeContext,
+): Promise<readonly (readonly [number, ItemResult])[]> {
+  context.checkCancelled();
+  const started = performance.now();
+  try {
+    const rows = await encodeOnce(group, family, session);
+    return split(rows, group);
+  } catch (error) {
+    if (!(error instanceof VlmError) || !isItemError(error)) throw error;
+    if (group.length === 1) return group.map((w) => [w.index, { ok: false, error: error.toData() }] as const);
+  } finally {
+    context.span('encode', started);
+  }
+  const out: (readonly [number, ItemResult])[] = [];
+  for (const one of group) out.push(...(await encodeGroup([one], family, session, context)));
+  return out;
+}
+
+function isItemError(error: VlmError): boolean {
+  return ['TENSOR_INVALID', 'SHAPE_NOT_ALLOWED', 'IMAGE_TOKENS_MISMATCH'].includes(error.code);
+}
+
+/** [rows of all items, hidden] */
+async function encodeOnce(group: readonly Work[], family: FamilyModel, session: ProgramSession): Promise<Tensor> {
+  const inputs = family.visionInputs(joinTiles(group), session.describe());
+  const { outputs } = await session.run(null, inputs, ['vision_embeds']);
+  const embeds = outputs.vision_embeds;
+  if (embeds === undefined) throw new VlmError('DEVICE_FAILED', { what: 'The vision program gave no vision_embeds' });
+  return family.visionRows(
+    embeds,
+    group.flatMap((w) => w.images),
+  );
+}
+
+function joinTiles(group: readonly Work[]): Tensor<'float32'> {
+  const [first] = group;
+  if (first === undefined) throw new VlmError('INTERNAL', { what: 'An empty group was encoded' });
+  if (group.length === 1) return first.pixels;
+  const rest = first.pixels.dims.slice(1);
+  const odd = group.find((w) => w.pixels.dims.slice(1).join() !== rest.join());
+  if (odd !== undefined) {
+    throw new VlmError('TENSOR_INVALID', {
+      what: 'Items of one batch have tiles of different sizes',
+      expected: `[tiles, ${rest.join(', ')}]`,
+      received: `[${odd.pixels.dims.join(', ')}]`,
+    });
+  }
+  const data = new Float32Array(group.reduce((n, w) => n + w.pixels.data.length, 0));
+  let at = 0;
+  for (const { pixels } of group) {
+    data.set(pixels.data, at);
+    at += pixels.data.length;
+  }
+  const tiles = group.reduce((n, w) => n + (w.pixels.dims[0] ?? 0), 0);
+  return { dtype: 'float32', dims: [tiles, ...rest], data };
+}
+
+/** Each item gets memory of its own: results move to other threads one by one. */
+function split(rows: Tensor, group: readonly Work[]): readonly (readonly [number, ItemResult])[] {
+  const hidden = rows.dims[1] ?? 0;
+  let from = 0;
+  return group.map(({ index, images }) => {
+    const count = images.reduce((n, image) => n + image.visionTokens, 0);
+    const part = group.length === 1 ? rows.data : rows.data.slice(from * hidden, (from + count) * hidden);
+    from += count;
+    return [index, embeddings({ dtype: rows.dtype, dims: [count, hidden], data: part } as Tensor)] as const;
+  });
+}
+
+function embeddings(tensor: Tensor | null): ItemResult {
+  return { ok: true, outputs: { embeddings: { kind: 'embeddings', tensor } as EmbeddingsValue } };
+}
