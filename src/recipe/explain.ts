@@ -20,7 +20,11 @@ const NOUNS: Readonly<Record<string, string>> = {
   null: 'nothing',
 };
 
-const quote = (value: unknown): string => (typeof value === 'string' ? `"${value}"` : JSON.stringify(value));
+const quote = (value: unknown): string => JSON.stringify(value) ?? 'nothing';
+
+/** A value as one would write it in a YAML list. */
+const inYaml = (value: unknown): string =>
+  typeof value === 'string' && /^[A-Za-z][\w ./-]*$/.test(value) ? value : quote(value);
 
 /** Which kind a path names: `nodes.x.kind`, `devices.x.kind`, or neither. */
 export function isKind(path: DocumentPath): 'node' | 'device' | null {
@@ -62,7 +66,7 @@ export function typeHint(error: SchemaError, node: SourceNode | undefined): stri
     if (types.includes('object')) return 'write {} for an empty map, or remove the key';
     return types.includes('string') ? 'write "" for empty text, or remove the key' : 'remove the key';
   }
-  if (types.includes('array')) return `write [${typeof value === 'string' ? value : JSON.stringify(value)}]`;
+  if (types.includes('array')) return `write [${inYaml(value)}]`;
   if (typeof value === 'string') {
     const numeric = value.trim() !== '' && Number.isFinite(Number(value));
     if (numeric && (types.includes('number') || types.includes('integer')))

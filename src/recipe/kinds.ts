@@ -67,7 +67,7 @@ function checkDefault(input: DraftInput, problems: Problems): void {
     if (wrong === null) continue;
     const at = item.kind === 'scalar' && item.span.end > item.span.start ? item.span : key;
     const path = ['inputs', input.name, 'default', ...(values.length > 1 ? [i] : [])];
-    problems.add('E_TYPE', wrong.message, { at, path, hint: wrong.hint });
+    problems.add('E_INPUT', wrong.message, { at, path, hint: wrong.hint });
   }
 }
 

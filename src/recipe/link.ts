@@ -1,10 +1,10 @@
 /** Phase 5: what refers to what. References, ports, devices, circles, and parts that nothing uses. */
-import type { Reference } from '../contracts/recipe.js';
 import { type Draft, type DraftNode, type DraftReference, parseReference } from './draft.js';
 import type { Problems } from './problems.js';
 import { deviceManifest, type Registry } from './registry.js';
 import { type DocumentPath, mapAt } from './source.js';
 import { didYouMean, nearest } from './suggest.js';
+import { checkUnused } from './unused.js';
 
 export function link(draft: Draft, registry: Registry, problems: Problems): void {
   checkModel(draft, problems);
@@ -261,69 +261,4 @@ function checkDeprecatedDevices(draft: Draft, registry: Registry, problems: Prob
       });
     }
   }
-}
-
-const referencesOf = (draft: Draft): readonly Reference[] =>
-  [...draft.outputs, ...[...draft.nodes.values()].flatMap((n) => n.inputs)].flatMap((r) =>
-    r.ref === null ? [] : [r.ref],
-  );
-
-/** Names of the nodes that some output needs. */
-export function neededNodes(draft: Draft): ReadonlySet<string> {
-  const needed = new Set<string>();
-  const queue = draft.outputs.map((o) => o.ref);
-  for (let ref = queue.pop(); ref !== undefined; ref = queue.pop()) {
-    if (ref === null || ref.from !== 'node' || needed.has(ref.node)) continue;
-    needed.add(ref.node);
-    for (const input of draft.nodes.get(ref.node)?.inputs ?? []) queue.push(input.ref);
-  }
-  return needed;
-}
-
-function checkUnused(draft: Draft, problems: Problems): void {
-  const refs = referencesOf(draft);
-  // An output that could not be read may need any node: nothing is known to be unused then.
-  const outputs = mapAt(draft.tree, 'outputs');
-  const complete = outputs !== null && outputs.entries.size > 0 && draft.outputs.every((o) => o.ref !== null);
-  const needed = neededNodes(draft);
-  const known = complete && !leadsNowhere(needed, draft);
-  for (const node of draft.nodes.values()) {
-    if (!known || needed.has(node.name)) continue;
-    problems.add('W_UNUSED_NODE', `no output needs the node "${node.name}": it will not run`, {
-      at: node.key,
-      path: ['nodes', node.name],
-    });
-  }
-  for (const input of draft.inputs.values()) {
-    if (refs.some((r) => r.from === 'input' && r.name === input.name)) continue;
-    problems.add('W_UNUSED_INPUT', `nothing uses the input "${input.name}"`, {
-      at: input.key,
-      path: ['inputs', input.name],
-      hint: nearMissHint(
-        input.name,
-        refs.flatMap((r) => (r.from === 'input' && !draft.inputs.has(r.name) ? [r.name] : [])),
-      ),
-    });
-  }
-  const used = new Set([...draft.nodes.values()].map((n) => n.device?.name));
-  for (const device of draft.devices.values()) {
-    if (used.has(device.name)) continue;
-    problems.add('W_UNUSED_DEVICE', `no node uses the device "${device.name}"`, {
-      at: device.key,
-      path: ['devices', device.name],
-    });
-  }
-}
-
-/** True when a reference on the way to an output names a node that is not there: it may be any of them, misspelt. */
-function leadsNowhere(needed: ReadonlySet<string>, draft: Draft): boolean {
-  return [...needed].some((name) => {
-    const node = draft.nodes.get(name);
-    return node === undefined || node.inputs.some((i) => i.ref === null);
-  });
-}
-
-function nearMissHint(name: string, unknown: readonly string[]): string | undefined {
-  const near = nearest(name, unknown);
-  return near === undefined ? undefined : `a node refers to "$inputs.${near}"`;
 }

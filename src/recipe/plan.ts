@@ -7,10 +7,10 @@ import type { PortKind } from '../contracts/ports.js';
 import type { Plan, PlanInput, PlanNode, Recipe, RecipeModel, Reference } from '../contracts/recipe.js';
 import type { Draft, DraftInput, DraftNode } from './draft.js';
 import { kindOf } from './kinds.js';
-import { neededNodes } from './link.js';
 import { deviceManifest, type Registry } from './registry.js';
 import { dependencies } from './schedule.js';
 import { locationOf, mapAt, type SourceEntry, type SourceNode, type Span, toValue } from './source.js';
+import { neededNodes } from './unused.js';
 
 export function makePlan(draft: Draft, order: readonly string[], file: string, registry: Registry): Plan {
   const raw = toValue(draft.tree) as Partial<Recipe> & Pick<Recipe, 'version' | 'name' | 'model' | 'nodes' | 'outputs'>;

@@ -34,6 +34,13 @@ const SYNONYMS: Readonly<Record<string, string>> = {
   repo: 'hub',
   system_prompt: 'system',
   multiple: 'many',
+  picture: 'image',
+  img: 'image',
+  string: 'text',
+  str: 'text',
+  chat: 'messages',
+  conversation: 'messages',
+  qaic: 'ai100',
 };
 
 const plain = (word: string): string => word.toLowerCase().replace(/[-_\s]/g, '');

@@ -9,6 +9,8 @@ import { didYouMean } from './suggest.js';
 
 /** Keywords that only carry the errors of others. */
 const CARRIERS = new Set(['if', 'allOf', '$ref']);
+/** Keywords whose failure says only that no form of several fits. */
+const UNIONS = new Set(['anyOf', 'oneOf', 'not']);
 
 /** Checks `tree` and reports. `prefix` is where the tree stands in the recipe (options of a plugin). */
 export function validateTree(
@@ -44,7 +46,7 @@ function report(
   problems: Problems,
   prefix: DocumentPath,
 ): void {
-  const at = instancePath(error.instancePath);
+  const at = stepsIn(tree, instancePath(error.instancePath));
   const full = [...prefix, ...at];
   const schema = subschemaAt(context.schema, error.schemaPath);
   switch (error.keyword) {
@@ -91,6 +93,11 @@ function report(
   }
 }
 
+/** Pointers write places in lists as text; paths have numbers there. */
+function stepsIn(tree: SourceMap, pointer: DocumentPath): DocumentPath {
+  return pointer.map((step, i) => (findNode(tree, pointer.slice(0, i))?.value.kind === 'list' ? Number(step) : step));
+}
+
 function reportValue(
   error: SchemaError,
   schema: SchemaContext['schema'],
@@ -116,7 +123,9 @@ function reportValue(
     return;
   }
   const { message, hint } = valueText(full, error, schema, written);
-  problems.add(full.join('.') === 'version' ? 'E_VERSION' : 'E_VALUE', message, {
+  const code: DiagnosticCode =
+    full.join('.') === 'version' ? 'E_VERSION' : UNIONS.has(error.keyword) ? 'E_SCHEMA' : 'E_VALUE';
+  problems.add(code, message, {
     at: spanAt(tree, at),
     path: full,
     hint,
