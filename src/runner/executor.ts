@@ -98,7 +98,13 @@ class Execution {
       lanes.set(laneOf(node), lane);
     }
     for (const [lane, { program, kinds }] of lanes) {
-      const task = { type: 'warm', model: this.#plan.model, program, kinds: [...kinds], sentAt: monotonicMs() } as const;
+      const task = {
+        type: 'warm',
+        model: this.#plan.model,
+        program,
+        kinds: [...kinds],
+        sentAt: monotonicMs(),
+      } as const;
       // A failure comes again, with the node's name, when the node's own task finds it.
       this.#warm.push(
         this.#r.runner.run(lane, task, []).then(

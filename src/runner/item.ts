@@ -1,8 +1,8 @@
 /** One item on its way through the plan: its values, who still needs them, and what the record will say of it. */
 import { type ErrorData, VlmError } from '../contracts/errors.js';
 import type { NodeInputs, NodeOutputs } from '../contracts/node.js';
-import type { Plan, PlanNode, Reference } from '../contracts/recipe.js';
 import type { CompletionValue, ImageInfo, PortValue } from '../contracts/ports.js';
+import type { Plan, PlanNode, Reference } from '../contracts/recipe.js';
 import type { ItemRecord, RunMetrics } from '../contracts/record.js';
 import { copyValue } from './values.js';
 
@@ -87,7 +87,8 @@ export class ItemState {
     }
     if (value.kind === 'completion' && order >= (this.#completion?.order ?? 0)) {
       const ttftMs = value.firstTokenAt - clock.timeOrigin + clock.threadOrigin - clock.runOrigin;
-      this.#completion = { order, value, ttftMs };
+      // The next consumer may take the buffer of the ids away.
+      this.#completion = { order, value: { ...value, ids: value.ids.slice() }, ttftMs };
     }
   }
 

@@ -45,10 +45,7 @@ export function copyValue<T>(value: T): T {
 export function ownBuffers<T>(value: T): T {
   const uses = new Map<ArrayBuffer, number>();
   visitViews(value, (view) => uses.set(view.buffer, (uses.get(view.buffer) ?? 0) + 1));
-  return mapViews(
-    value,
-    (view) => view.byteLength !== view.buffer.byteLength || (uses.get(view.buffer) ?? 0) > 1,
-  ) as T;
+  return mapViews(value, (view) => view.byteLength !== view.buffer.byteLength || (uses.get(view.buffer) ?? 0) > 1) as T;
 }
 
 function mapViews(value: unknown, copies: (view: View) => boolean): unknown {

@@ -1,0 +1,56 @@
+/** A run from plan to result: inputs are loaded, pools started, the plan executed, everything closed again. */
+import { VlmError } from '../contracts/errors.js';
+import type { NodeOutputs } from '../contracts/node.js';
+import type { Plan, PlanNode } from '../contracts/recipe.js';
+import type { ItemRecord, RunEvent, RunResultRecord } from '../contracts/record.js';
+import { execute } from './executor.js';
+import type { LoadedInputs } from './inputs/load.js';
+import { LedgerBook } from './ledger.js';
+import { type PoolOptions, WorkerPools } from './pool.js';
+import type { ClockSpan } from './protocol.js';
+
+export interface RunPlanOptions {
+  /** One entry an item; a plain run has one. */
+  readonly items: readonly LoadedInputs[];
+  readonly onEvent?: (event: RunEvent) => void;
+  readonly onItem?: (record: ItemRecord) => void;
+  /** Cooperative: the run stops after the native call that is under way. */
+  readonly signal?: AbortSignal;
+  /** When the run began, on the shared clock, and what happened since. Default: now, nothing. */
+  readonly origin?: number;
+  readonly spans?: readonly ClockSpan[];
+  /** Pools that were started ahead; closed here all the same. */
+  readonly pools?: WorkerPools;
+  readonly poolOptions?: PoolOptions;
+  readonly verify?: (plan: Plan, node: PlanNode, outputs: NodeOutputs) => void;
+}
+
+export async function runPlan(plan: Plan, options: RunPlanOptions): Promise<RunResultRecord> {
+  const ledger = new LedgerBook(options.origin);
+  ledger.add('main', options.spans ?? []);
+  const cancel = new Int32Array(new SharedArrayBuffer(4));
+  const stop = (): void => {
+    Atomics.store(cancel, 0, 1);
+  };
+  const { signal, onEvent, onItem, verify } = options;
+  if (signal?.aborted === true) stop();
+  signal?.addEventListener('abort', stop, { once: true });
+  const pools = options.pools ?? new WorkerPools(options.poolOptions);
+  try {
+    return await execute({
+      plan,
+      items: options.items.map((item) => item.values),
+      runner: pools,
+      ledger,
+      cancel,
+      ...(onEvent === undefined ? {} : { onEvent }),
+      ...(onItem === undefined ? {} : { onItem }),
+      ...(verify === undefined ? {} : { verify }),
+    });
+  } catch (error) {
+    throw VlmError.wrap(error, 'INTERNAL', { what: 'The runner failed' });
+  } finally {
+    signal?.removeEventListener('abort', stop);
+    await pools.close();
+  }
+}
