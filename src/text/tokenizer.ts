@@ -4,6 +4,7 @@ import { VlmError } from '../contracts/errors.js';
 import type { TextStream } from '../contracts/node.js';
 import { chain, readDecoder, type StageFactory } from './detokenizer.js';
 import { asList, asRecord, tokenText } from './json.js';
+import { repairPreTokenizer } from './repair.js';
 import { namedTokens } from './template.js';
 
 export interface LoadedTokenizer {
@@ -79,7 +80,14 @@ function specialTokens(json: Json, config: Json): ReadonlySet<string> {
 function construct(json: Json, config: Json, where: string): Tokenizer {
   try {
     return new TokenizerClass(
-      { added_tokens: [], normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, ...json },
+      {
+        added_tokens: [],
+        normalizer: null,
+        post_processor: null,
+        decoder: null,
+        ...json,
+        pre_tokenizer: repairPreTokenizer(json['pre_tokenizer'] ?? null),
+      },
       config,
     );
   } catch (error) {
