@@ -47,12 +47,15 @@ export class Call {
   /** Takes the inputs of a call. Throws TENSOR_INVALID before anything was changed on the device. */
   bind(inputs: Readonly<Record<string, Tensor>>): void {
     let changed = false;
+    let left = 0;
+    for (const _ in inputs) left++;
     for (const slot of this.#slots) {
       const given = inputs[slot.port.name];
+      if (given !== undefined) left--;
       if (slot.tensor === null || slot.source !== (given ?? null)) changed = true;
       else if (given !== undefined && given.dtype !== slot.port.dtype) convert(given, slot.port.dtype, slot.data);
     }
-    if (changed) this.#rebind(inputs);
+    if (changed || left !== 0) this.#rebind(inputs);
     const positions = this.#positions?.source;
     if (positions !== undefined && positions !== null && this.#ctxLen > 0) this.#checkPositions(positions);
   }

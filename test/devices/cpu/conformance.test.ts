@@ -1,0 +1,19 @@
+import { cpuDriver } from '../../../src/devices/cpu/index.js';
+import { conformance, fixture } from '../conformance.js';
+
+const FLAVOURS = ['rank3', 'rank2', 'limits', 'external', 'optional', 'reader', 'half'];
+
+for (const flavour of FLAVOURS) {
+  const half = flavour === 'half';
+  conformance({
+    name: `cpu, ${flavour}`,
+    driver: cpuDriver,
+    config: { kind: 'cpu', threads: 1 },
+    language: fixture(`language-${flavour}.onnx`),
+    vision: fixture(half || flavour === 'rank2' ? 'vision-rank2-half.onnx' : 'vision-rank3.onnx'),
+    tolerance: half ? 3e-2 : 1e-3,
+    visionTolerance: half || flavour === 'rank2' ? 4e-3 : 1e-5,
+    chunks: [8, 1, 5, 96],
+    batches: true,
+  });
+}

@@ -1,0 +1,393 @@
+"""Tiny dual-program graphs and what they must generate.
+
+The graphs are written here by hand in the flavours that real exports have; the expected tokens and logits come from
+transformers' own Qwen2 with `generate`, on the same random weights, so that neither the graphs nor the loop that runs
+them is checked against itself.
+
+    python tools/reference/dual_program_fixtures.py     # writes test/fixtures/programs/ and test/golden/dual-program.json
+"""
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+import transformers
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = ROOT / "test" / "fixtures" / "programs"
+GOLDEN = ROOT / "test" / "golden" / "dual-program.json"
+CLOUD = "com.qualcomm.cloud"
+INT32_MAX = 2**31 - 1
+IMAGE_TOKEN = 46
+CTX = 96
+STEPS = 24
+FIRST_SEED = 66  # the search starts here: everything below was tried and is not clear enough
+TILE = 4  # pixels a side; 2 x 2 patches, so 4 vision rows a tile
+CONFIG = Qwen2Config(
+    vocab_size=48, hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2,
+    num_key_value_heads=1, max_position_embeddings=CTX, tie_word_embeddings=True, rms_norm_eps=1e-6,
+    bos_token_id=None, eos_token_id=None, pad_token_id=0)
+HEAD = CONFIG.hidden_size // CONFIG.num_attention_heads
+
+
+@dataclass(frozen=True)
+class Flavour:
+    name: str
+    rank: int = 3
+    half: bool = False  # f16 at the boundary: vision_embeds, caches, logits
+    prefix: str = ""
+    internal: bool = False  # _InternalRetainedState
+    limits: bool = False  # INT32_MAX as an index out of range, caches read through CtxGather
+    batch_index: bool = False
+    ccl: bool = False
+    token_types: bool = False
+    external: bool = False
+    reader: bool = False  # another node reads past_key.0
+    fixed_vision: int = 0  # vision rows fixed in the graph
+
+
+FLAVOURS = [
+    Flavour("rank3"),
+    Flavour("rank2", rank=2, prefix="model/", internal=True),
+    Flavour("half", half=True, fixed_vision=12),
+    Flavour("limits", limits=True),
+    Flavour("external", limits=True, external=True),
+    Flavour("optional", limits=True, batch_index=True, ccl=True, token_types=True),
+    Flavour("reader", reader=True),
+]
+
+
+class Graph:
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+        self.inputs: list[onnx.ValueInfoProto] = []
+        self.outputs: list[onnx.ValueInfoProto] = []
+        self.known: dict[bytes, str] = {}
+
+    def fresh(self) -> str:
+        return f"v{len(self.nodes)}_{len(self.weights)}"
+
+    def op(self, kind: str, *args: str, out: str | None = None, domain: str = "", **attributes: object) -> str:
+        result = out or self.fresh()
+        self.nodes.append(helper.make_node(kind, list(args), [result], domain=domain or None, **attributes))
+        return result
+
+    def const(self, value: object, dtype: type = np.int64) -> str:
+        array = np.asarray(value, dtype)
+        key = repr((array.dtype, array.shape)).encode() + array.tobytes()
+        if key not in self.known:
+            self.known[key] = f"c{len(self.weights)}"
+            self.weights.append(numpy_helper.from_array(array, self.known[key]))
+        return self.known[key]
+
+    def weight(self, name: str, value: torch.Tensor) -> str:
+        self.weights.append(numpy_helper.from_array(value.numpy().astype(np.float16), name))
+        return self.op("Cast", name, to=TensorProto.FLOAT)
+
+    def input(self, name: str, kind: int, dims: Sequence[int | str]) -> str:
+        self.inputs.append(helper.make_tensor_value_info(name, kind, list(dims)))
+        return name
+
+    def output(self, name: str, kind: int, dims: Sequence[int | str]) -> None:
+        self.outputs.append(helper.make_tensor_value_info(name, kind, list(dims)))
+
+    def model(self, functions: Sequence[onnx.FunctionProto] = ()) -> onnx.ModelProto:
+        opsets = [helper.make_opsetid("", 17)]
+        if functions:
+            opsets.append(helper.make_opsetid(CLOUD, 1))
+        graph = helper.make_graph(self.nodes, "g", self.inputs, self.outputs, self.weights)
+        return helper.make_model(graph, opset_imports=opsets, functions=list(functions), ir_version=8)
+
+
+def function(name: str, inputs: Sequence[str], nodes: Sequence[onnx.NodeProto]) -> onnx.FunctionProto:
+    return helper.make_function(CLOUD, name, list(inputs), ["out"], list(nodes), [helper.make_opsetid("", 17)])
+
+
+def scatter_function(by_batch: bool) -> onnx.FunctionProto:
+    """out = data with updates [B, H, S, D] written to slots position_ids [B, S] of rows batch_index (or 0..B-1)."""
+    n = helper.make_node
+    nodes = [
+        n("Constant", [], ["zero"], value_int=0), n("Constant", [], ["one"], value_int=1),
+        n("Constant", [], ["unit"], value_ints=[1]),
+        n("Constant", [], ["a13"], value_ints=[1, 3]), n("Constant", [], ["a23"], value_ints=[2, 3]),
+        n("Constant", [], ["a123"], value_ints=[1, 2, 3]), n("Constant", [], ["a023"], value_ints=[0, 2, 3]),
+        n("Shape", ["position_ids"], ["bv"], start=0, end=1), n("Squeeze", ["bv"], ["b"]),
+        n("Shape", ["data"], ["hv"], start=1, end=2), n("Squeeze", ["hv"], ["h"]),
+        n("Shape", ["position_ids"], ["sv"], start=1, end=2),
+        n("Concat", ["bv", "hv", "sv", "unit"], ["full"], axis=0),
+        n("Range", ["zero", "b", "one"], ["br"]),
+        n("Unsqueeze", ["batch_index", "a23"] if by_batch else ["br", "a123"], ["b4"]), n("Expand", ["b4", "full"], ["bi"]),
+        n("Range", ["zero", "h", "one"], ["hr"]), n("Unsqueeze", ["hr", "a023"], ["h4"]), n("Expand", ["h4", "full"], ["hi"]),
+        n("Unsqueeze", ["position_ids", "a13"], ["p4"]), n("Expand", ["p4", "full"], ["pi"]),
+        n("Concat", ["bi", "hi", "pi"], ["where"], axis=3),
+        n("ScatterND", ["data", "where", "updates"], ["out"]),
+    ]
+    inputs = ["data", "batch_index", "position_ids", "updates"] if by_batch else ["data", "position_ids", "updates"]
+    if not by_batch:
+        nodes = [x for x in nodes if list(x.output) != ["a23"]]
+    return function("CtxScatterCB" if by_batch else "CtxScatter", inputs, nodes)
+
+
+def gather_function() -> onnx.FunctionProto:
+    """out [B, H, C, D] = data at slots ctx_indices [B, 1, C]."""
+    n = helper.make_node
+    return function("CtxGather", ["data", "ctx_indices"], [
+        n("Constant", [], ["last"], value_ints=[-1]),
+        n("Shape", ["data"], ["bh"], start=0, end=2), n("Shape", ["ctx_indices"], ["c"], start=2, end=3),
+        n("Concat", ["bh", "c"], ["full"], axis=0), n("Expand", ["ctx_indices", "full"], ["idx"]),
+        n("Unsqueeze", ["idx", "last"], ["idx4"]), n("GatherND", ["data", "idx4"], ["out"], batch_dims=2)])
+
+
+class Language:
+    """The Qwen2 decoder as a language program."""
+
+    def __init__(self, state: dict[str, torch.Tensor], flavour: Flavour) -> None:
+        self.g, self.w, self.f = Graph(), state, flavour
+        self.float = TensorProto.FLOAT16 if flavour.half else TensorProto.FLOAT
+
+    def build(self) -> onnx.ModelProto:
+        g, f = self.g, self.f
+        ids = g.input("input_ids", TensorProto.INT64, ["batch_size", "seq_len"])
+        self.positions = g.input("position_ids", TensorProto.INT64, ["batch_size", "seq_len"])
+        rows: int | str = f.fixed_vision or "vision_size"
+        dims = [rows, CONFIG.hidden_size] if f.rank == 2 else [1, rows, CONFIG.hidden_size]
+        vision = g.input("vision_embeds", self.float, dims)
+        image_idx = g.input("image_idx", TensorProto.INT64, [1, 1])
+        self.batch_index = g.input("batch_index", TensorProto.INT64, ["batch_size", 1]) if f.batch_index else None
+        self.ccl = g.input("comp_ctx_lengths", TensorProto.INT8, ["comp_ctx_lengths"]) if f.ccl else None
+        types = g.input("mm_token_type_ids", TensorProto.INT64, ["batch_size", "seq_len"]) if f.token_types else None
+        g.op("Identity", vision, out="vision_embeds_RetainedState")
+        g.output("vision_embeds_RetainedState", self.float, dims)
+
+        embed = g.weight("embed", self.w["model.embed_tokens.weight"])
+        is_image = g.op("Equal", ids, g.const(IMAGE_TOKEN)) if types is None else g.op("Equal", types, g.const(1))
+        ones = g.op("Cast", is_image, to=TensorProto.INT64)
+        row = g.op("Add", g.op("Sub", g.op("CumSum", ones, g.const(1)), g.const(1)), image_idx)
+        flat = g.op("Reshape", self.up(vision), g.const([-1, CONFIG.hidden_size]))
+        # A row index is only used at image tokens; elsewhere row 0 is read and dropped.
+        merged = g.op("Where", g.op("Unsqueeze", is_image, g.const([2])),
+                      g.op("Gather", flat, g.op("Where", is_image, row, g.const(0))), g.op("Gather", embed, ids))
+        used = g.op("ReduceMax", g.op("ReduceSum", ones, g.const([1]), keepdims=1), axes=[0], keepdims=1)
+        g.op("Add", image_idx, used, out="image_idx_output")
+        g.output("image_idx_output", TensorProto.INT64, [1, 1])
+
+        x = merged
+        for layer in range(CONFIG.num_hidden_layers):
+            x = self.layer(x, layer)
+        last = g.op("Unsqueeze", g.op("ArgMax", self.positions, axis=1, keepdims=1), g.const([2]))
+        x = self.norm(g.op("GatherND", x, last, batch_dims=1), "model.norm.weight")
+        logits = g.op("MatMul", x, g.op("Transpose", embed, perm=[1, 0]))
+        if f.reader:
+            logits = g.op("Add", logits, self.future_of_cache())
+        self.down(logits, "logits")
+        g.output("logits", self.float, ["batch_size", 1, CONFIG.vocab_size])
+        functions = [scatter_function(f.batch_index)] + ([gather_function()] if f.limits else [])
+        return g.model(functions)
+
+    def up(self, x: str) -> str:
+        return self.g.op("Cast", x, to=TensorProto.FLOAT) if self.f.half else x
+
+    def down(self, x: str, out: str) -> str:
+        kind = "Cast" if self.f.half else "Identity"
+        return self.g.op(kind, x, out=out, **({"to": self.float} if self.f.half else {}))
+
+    def norm(self, x: str, name: str) -> str:
+        g = self.g
+        mean = g.op("ReduceMean", g.op("Mul", x, x), axes=[-1], keepdims=1)
+        scale = g.op("Sqrt", g.op("Add", mean, g.const(CONFIG.rms_norm_eps, np.float32)))
+        return g.op("Mul", g.op("Div", x, scale), g.weight(name, self.w[name]))
+
+    def linear(self, x: str, name: str) -> str:
+        out = self.g.op("MatMul", x, self.g.weight(f"{name}.w", self.w[f"{name}.weight"].T.contiguous()))
+        bias = self.w.get(f"{name}.bias")
+        return out if bias is None else self.g.op("Add", out, self.g.weight(f"{name}.b", bias))
+
+    def heads(self, x: str, count: int) -> str:
+        return self.g.op("Transpose", self.g.op("Reshape", x, self.g.const([0, 0, count, HEAD])), perm=[0, 2, 1, 3])
+
+    def rotate(self, x: str) -> str:
+        g = self.g
+        theta = float(CONFIG.rope_parameters["rope_theta"])
+        freq = 1.0 / theta ** (np.arange(0, HEAD, 2, dtype=np.float32) / HEAD)
+        angles = np.arange(CTX, dtype=np.float32)[:, None] * freq[None]
+        at = g.op("Max", self.positions, g.const(0))
+        cos, sin = (g.op("Unsqueeze", g.op("Gather", g.const(t, np.float32), at), g.const([1])) for t in (np.cos(angles), np.sin(angles)))
+        first = g.op("Slice", x, g.const([0]), g.const([HEAD // 2]), g.const([3]))
+        # INT32_MAX as the end of a slice means "to the end": it is no index and must stay.
+        second = g.op("Slice", x, g.const([HEAD // 2]), g.const([INT32_MAX]) if self.f.limits else g.const([HEAD]), g.const([3]))
+        return g.op("Concat", g.op("Sub", g.op("Mul", first, cos), g.op("Mul", second, sin)),
+                    g.op("Add", g.op("Mul", second, cos), g.op("Mul", first, sin)), axis=3)
+
+    def cache(self, update: str, kind: str, layer: int) -> tuple[str, str]:
+        """Writes one cache; gives the slots to attend to [B, 1, C', D] and their indices [1, 1, C']."""
+        g, f = self.g, self.f
+        dims = ["full_batch_size" if f.batch_index else "batch_size", CONFIG.num_key_value_heads, "ctx_len", HEAD]
+        name = f"{f.prefix}past_{kind}.{layer}"
+        past = g.input(name, self.float, dims)
+        if f.half:
+            update = g.op("Cast", update, to=self.float)
+        kept = f"{name}_{'Internal' if f.internal else ''}RetainedState"
+        at = self.positions
+        if f.batch_index:
+            at = g.op("Where", g.op("Less", at, g.const(0)), g.const(INT32_MAX), at)
+            g.op("CtxScatterCB", past, self.batch_index, at, update, out=kept, domain=CLOUD)
+        else:
+            g.op("CtxScatter", past, at, update, out=kept, domain=CLOUD)
+        g.output(kept, self.float, dims)
+        length = g.op("Shape", self.ccl) if f.ccl else g.op("Shape", kept, start=2, end=3)
+        slots = g.op("Reshape", g.op("Range", g.const(0), g.op("Squeeze", length), g.const(1)), g.const([1, 1, -1]))
+        rows = g.op("Gather", kept, g.op("Squeeze", self.batch_index, g.const([1]))) if f.batch_index else kept
+        if f.limits:
+            furthest = g.op("Unsqueeze", g.op("ReduceMax", self.positions, axes=[1], keepdims=1), g.const([2]))
+            limit = g.const(INT32_MAX) if kind == "key" else g.op("Cast", g.const(INT32_MAX, np.int32), to=TensorProto.INT64)
+            picked = g.op("Where", g.op("Greater", slots, furthest), limit, slots)
+            rows = g.op("CtxGather", rows, picked, domain=CLOUD)
+        return self.up(rows), slots
+
+    def layer(self, x: str, layer: int) -> str:
+        g, p = self.g, f"model.layers.{layer}."
+        normed = self.norm(x, f"{p}input_layernorm.weight")
+        query = self.rotate(self.heads(self.linear(normed, f"{p}self_attn.q_proj"), CONFIG.num_attention_heads))
+        kv = CONFIG.num_key_value_heads
+        keys, slots = self.cache(self.rotate(self.heads(self.linear(normed, f"{p}self_attn.k_proj"), kv)), "key", layer)
+        values, _ = self.cache(self.heads(self.linear(normed, f"{p}self_attn.v_proj"), kv), "value", layer)
+        scores = g.op("Mul", g.op("MatMul", query, g.op("Transpose", keys, perm=[0, 1, 3, 2])), g.const(HEAD**-0.5, np.float32))
+        future = g.op("Greater", g.op("Unsqueeze", slots, g.const([0])), g.op("Unsqueeze", self.positions, g.const([1, 3])))
+        probs = g.op("Softmax", g.op("Where", future, g.const(-1e4, np.float32), scores), axis=-1)
+        mixed = g.op("Transpose", g.op("MatMul", probs, values), perm=[0, 2, 1, 3])
+        flat = g.op("Reshape", mixed, g.const([0, 0, CONFIG.hidden_size]))
+        x = g.op("Add", x, self.linear(flat, f"{p}self_attn.o_proj"))
+        normed = self.norm(x, f"{p}post_attention_layernorm.weight")
+        gate = self.linear(normed, f"{p}mlp.gate_proj")
+        up = self.linear(normed, f"{p}mlp.up_proj")
+        return g.op("Add", x, self.linear(g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up), f"{p}mlp.down_proj"))
+
+    def future_of_cache(self) -> str:
+        """100 x what past_key.0 holds at or after the first position of the call: 0, unless it was overwritten too early."""
+        g = self.g
+        first = g.op("Unsqueeze", g.op("ReduceMin", self.positions, axes=[1], keepdims=1), g.const([2, 3]))
+        length = g.op("Squeeze", g.op("Shape", "past_key.0", start=2, end=3))
+        slots = g.op("Reshape", g.op("Range", g.const(0), length, g.const(1)), g.const([1, 1, -1, 1]))
+        later = g.op("Cast", g.op("GreaterOrEqual", slots, first), to=TensorProto.FLOAT)
+        # Waits for the last layer, so that it runs after the scatter of the first.
+        late = g.op("Mul", "past_value.1_RetainedState", g.const(0.0, np.float32))
+        held = g.op("Add", g.op("Mul", g.op("Abs", "past_key.0"), later), late)
+        total = g.op("ReduceSum", held, g.const([1, 2, 3]), keepdims=0)
+        spread = g.const(np.linspace(-100, 100, CONFIG.vocab_size), np.float32)
+        return g.op("Mul", g.op("Reshape", total, g.const([-1, 1, 1])), spread)
+
+
+def vision_program(projection: torch.Tensor, rank: int, half: bool) -> onnx.ModelProto:
+    """pixel_values [tiles, 3, 4, 4] -> vision_embeds [1, tiles * 4, H] or [tiles * 4, H]: one linear map a patch."""
+    g = Graph()
+    kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+    pixels = g.input("pixel_values", kind, ["num_patches", 3, TILE, TILE])
+    x = g.op("Cast", pixels, to=TensorProto.FLOAT) if half else pixels
+    patches = g.op("Transpose", g.op("Reshape", x, g.const([-1, 3, 2, 2, 2, 2])), perm=[0, 2, 4, 1, 3, 5])
+    flat = g.op("Reshape", patches, g.const([-1, 12] if rank == 2 else [1, -1, 12]))
+    out = g.op("MatMul", flat, g.weight("projection", projection))
+    g.op("Cast", out, out="vision_embeds", to=kind)
+    g.output("vision_embeds", kind, ["vision_size", CONFIG.hidden_size] if rank == 2 else [1, "vision_size", CONFIG.hidden_size])
+    return g.model()
+
+
+def random_model(seed: int) -> tuple[Qwen2ForCausalLM, torch.Tensor]:
+    """Weights are rounded to f16, which is how the graphs store them."""
+    torch.manual_seed(seed)
+    model = Qwen2ForCausalLM(CONFIG).eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            drawn = 1 + 0.1 * torch.randn_like(p) if "norm" in name else torch.randn_like(p) * (0.9 if "embed" in name else 0.45)
+            p.copy_(drawn.half().float())
+    return model, (torch.randn(12, CONFIG.hidden_size) * 0.5).half().float()
+
+
+def prompts(seed: int) -> list[tuple[list[int], torch.Tensor | None]]:
+    """(ids, pixels [tiles, 3, 4, 4]): text alone, one image, two images with text between, of unequal lengths."""
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed + 1)
+    def text(n: int) -> list[int]:
+        return rng.integers(1, 44, n).tolist()
+    def pixels(tiles: int) -> torch.Tensor:
+        return (torch.randn(tiles, 3, TILE, TILE)).half().float()
+    image = [IMAGE_TOKEN] * 4
+    return [
+        (text(1), None),
+        (text(7), None),
+        (text(3) + image + text(6), pixels(1)),
+        (text(2) + image * 2 + text(3) + image + text(11), pixels(3)),
+    ]
+
+
+@torch.no_grad()
+def generate(model: Qwen2ForCausalLM, projection: torch.Tensor, ids: list[int], pixels: torch.Tensor | None) -> dict[str, object]:
+    embeds = model.get_input_embeddings()(torch.tensor([ids])).clone()
+    rows = None
+    if pixels is not None:
+        patches = pixels.reshape(-1, 3, 2, 2, 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(-1, 12)
+        rows = patches @ projection
+        embeds[0, torch.tensor(ids) == IMAGE_TOKEN] = rows
+    out = model.generate(inputs_embeds=embeds, attention_mask=torch.ones(1, len(ids), dtype=torch.long), do_sample=False,
+                         max_new_tokens=STEPS, output_logits=True, return_dict_in_generate=True)
+    logits = torch.stack([x[0] for x in out.logits])
+    best = logits.topk(2, dim=-1).values
+    return {"ids": ids, "tokens": out.sequences[0].tolist(), "margins": (best[:, 0] - best[:, 1]).tolist(),
+            "logits": {"first": logits[0].tolist(), "last": logits[-1].tolist()},
+            "pixels": None if pixels is None else {"dims": list(pixels.shape), "data": pixels.flatten().tolist()},
+            "vision": None if rows is None else {"dims": list(rows.shape), "data": rows.flatten().tolist()}}
+
+
+def choose_seed() -> tuple[int, Qwen2ForCausalLM, torch.Tensor, list[dict[str, object]]]:
+    """The first seed whose every step is decided by a clear margin, also for f16 caches, and whose answers vary."""
+    for seed in range(FIRST_SEED, FIRST_SEED + 10_000):
+        model, projection = random_model(seed)
+        cases = [generate(model, projection, *p) for p in prompts(seed)]
+        clear = min(min(c["margins"]) for c in cases) > 0.06  # type: ignore[type-var]
+        if clear and all(len(set(c["tokens"])) >= 6 for c in cases) and len({tuple(c["tokens"]) for c in cases}) == len(cases):  # type: ignore[arg-type]
+            return seed, model, projection, cases
+    raise SystemExit("no seed found")
+
+
+def save(model: onnx.ModelProto, name: str, external: bool) -> None:
+    onnx.checker.check_model(model)
+    path = PROGRAMS / f"{name}.onnx"
+    if external:
+        # Weights and the INT32_MAX constants go to the other file; shapes must stay inline for ONNX Runtime.
+        for tensor in model.graph.initializer:
+            if tensor.data_type == TensorProto.FLOAT16 or (numpy_helper.to_array(tensor) == INT32_MAX).all():
+                external_data_helper.set_external_data(tensor, location=f"{name}.onnx.data")
+        (PROGRAMS / f"{name}.onnx.data").unlink(missing_ok=True)
+    onnx.save_model(model, path)
+
+
+def main() -> None:
+    PROGRAMS.mkdir(parents=True, exist_ok=True)
+    GOLDEN.parent.mkdir(parents=True, exist_ok=True)
+    seed, model, projection, cases = choose_seed()
+    state = {k: v.detach() for k, v in model.state_dict().items()}
+    for flavour in FLAVOURS:
+        save(Language(state, replace(flavour)).build(), f"language-{flavour.name}", flavour.external)
+    save(vision_program(projection, 3, False), "vision-rank3", False)
+    save(vision_program(projection, 2, True), "vision-rank2-half", False)
+    GOLDEN.write_text(json.dumps({
+        "made by": "tools/reference/dual_program_fixtures.py",
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__, "onnx": onnx.__version__},
+        "seed": seed, "imageToken": IMAGE_TOKEN, "vocab": CONFIG.vocab_size, "hidden": CONFIG.hidden_size, "ctx": CTX,
+        "tile": TILE, "rowsPerTile": 4, "cases": cases}) + "\n")
+    total = sum(p.stat().st_size for p in PROGRAMS.iterdir())
+    print(f"seed {seed}, {total} bytes in {PROGRAMS.relative_to(ROOT)}")
+    for case in cases:
+        print(len(case["ids"]), "->", case["tokens"], f"least margin {min(case['margins']):.3f}")  # type: ignore[arg-type, type-var]
+
+
+if __name__ == "__main__":
+    main()
