@@ -1,0 +1,181 @@
+/** `vlm-run models`: what is in a model folder, which family, what is missing; and `models pull`, the only download. */
+import { statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { VlmError } from '../../contracts/errors.js';
+import type { RecipeModel } from '../../contracts/recipe.js';
+import type { ModelReport } from '../../model/report.js';
+import { packageRoot } from '../../util/package-root.js';
+
+export interface ModelsDeps {
+  /** Standard output: the report. */
+  out(text: string): void;
+  /** Standard error: progress. */
+  err(text: string): void;
+  /** One JSON document instead of text. */
+  readonly json: boolean;
+}
+
+interface Flags {
+  readonly json?: boolean;
+  readonly revision?: string;
+  readonly all?: boolean;
+}
+
+export function registerModels(program: Command, deps: ModelsDeps): Command {
+  const models = program
+    .command('models')
+    .argument('[target]', 'a model folder, a recipe, or an id of the Hugging Face hub that was pulled before')
+    .description('Show what is in a model folder: family, files, and what is missing.')
+    .option('--json', 'one JSON document on standard output')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ vlm-run models                          the models on this machine\n  $ vlm-run models pipelines/internvl.yaml  the model of a recipe\n',
+    )
+    .action(async (target: string | undefined, flags: Flags) => {
+      const json = flags.json === true || deps.json;
+      await (target === undefined ? listModels(deps, json) : showModel(target, deps, json));
+    });
+  models
+    .command('pull')
+    .argument('<id>', 'the model on the Hugging Face hub: owner/name')
+    .description('Fetch a model into the Hugging Face cache: configuration, tokenizer and ONNX files.')
+    .option('--revision <revision>', 'branch, tag or commit', 'main')
+    .option('--all', 'everything in the repository, weights of other formats too')
+    .option('--json', 'one JSON document on standard output')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ vlm-run models pull OpenGVLab/InternVL2_5-1B\n  $ HF_HOME=/data/hf vlm-run models pull OpenGVLab/InternVL2_5-1B --revision main --all\n',
+    )
+    .action(async (id: string, flags: Flags, command: Command) => {
+      const parent = command.parent?.opts<Flags>();
+      await pull(id, flags, deps, flags.json === true || parent?.json === true || deps.json);
+    });
+  return models;
+}
+
+/** What a word on the command line means: a folder, a recipe, or an id of the hub. */
+async function modelOf(target: string): Promise<{ readonly ref: RecipeModel; readonly baseDir?: string }> {
+  const stat = statSync(target, { throwIfNoEntry: false });
+  if (stat?.isDirectory() === true) return { ref: { path: resolve(target) } };
+  if (stat?.isFile() === true || /\.ya?ml$/.test(target)) return modelOfRecipe(target);
+  if (/^[\w.-]+\/[\w.-]+$/.test(target) && !target.startsWith('.')) return { ref: { hub: target } };
+  throw new VlmError('USAGE', {
+    what: 'There is no such model',
+    expected: 'a folder, a recipe file, or owner/name of a model on the hub',
+    received: target,
+  });
+}
+
+async function modelOfRecipe(file: string): Promise<{ readonly ref: RecipeModel }> {
+  const { compileRecipe, requirePlan } = await import('../../compose/recipes.js');
+  const compilation = await compileRecipe(file, {});
+  return { ref: requirePlan(compilation, {}).model };
+}
+
+async function showModel(target: string, deps: ModelsDeps, json: boolean): Promise<void> {
+  const { reportModel } = await import('../../model/report.js');
+  const { ref } = await modelOf(target);
+  const report = await reportModel(ref);
+  deps.out(json ? `${JSON.stringify(report, null, 2)}\n` : reportText(report));
+}
+
+async function listModels(deps: ModelsDeps, json: boolean): Promise<void> {
+  const { cachedModels, foldersIn, reportModel } = await import('../../model/report.js');
+  const refs: RecipeModel[] = [
+    ...foldersIn(join(packageRoot(), 'models')).map((path) => ({ path })),
+    ...cachedModels().map((hub) => ({ hub })),
+  ];
+  const reports: ModelReport[] = [];
+  for (const ref of refs) {
+    try {
+      reports.push(await reportModel(ref));
+    } catch (error) {
+      // A cache may hold anything: what is no model is passed over, and said so.
+      deps.err(
+        `passed over ${ref.hub ?? ref.path ?? ''}: ${VlmError.wrap(error, 'MODEL_INVALID', { what: 'unreadable' }).message}\n`,
+      );
+    }
+  }
+  if (json) {
+    deps.out(`${JSON.stringify(reports, null, 2)}\n`);
+    return;
+  }
+  const lines = reports.map((r) => `${r.name}  ${status(r)}  ${r.folders.join(', ')}`);
+  deps.out(`${lines.length === 0 ? 'no models here; see `vlm-run models pull --help`' : lines.join('\n')}\n`);
+}
+
+function status(report: ModelReport): string {
+  if (report.problem !== undefined) return `not usable (${report.problem.code})`;
+  return `${report.family ?? ''}, ${report.missing.length === 0 ? 'complete' : `${report.missing.length} missing`}`;
+}
+
+export function size(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
+}
+
+export function reportText(report: ModelReport): string {
+  const lines = [`${report.name}  ${status(report)}`];
+  const rows = (title: string, entries: readonly (readonly [string, string])[]): void => {
+    if (entries.length === 0) return;
+    const width = Math.max(...entries.map(([key]) => key.length));
+    lines.push('', title, ...entries.map(([key, value]) => `  ${key.padEnd(width)}  ${value}`));
+  };
+  const { hub } = report;
+  rows('where', [
+    ...report.folders.map((folder) => ['folder', folder] as const),
+    ...(hub === null
+      ? []
+      : [
+          [
+            'hub',
+            `${hub.id} at ${hub.revision}${hub.commit === null ? ' (not pulled)' : ` (${hub.commit.slice(0, 12)})`}`,
+          ] as const,
+        ]),
+  ]);
+  rows(
+    'model',
+    Object.entries(report.facts).map(([key, value]) => [key, String(value)] as const),
+  );
+  rows(
+    'files',
+    report.files.map(({ file, bytes }) => [file, size(bytes)] as const),
+  );
+  rows(
+    'missing',
+    report.missing.map(({ file, neededFor, remedy }) => [file, `${neededFor}\n      ${remedy}`] as const),
+  );
+  if (report.problem !== undefined) {
+    const { what, expected, received, where, hint } = report.problem;
+    const details = Object.entries({ what, expected, received, where, hint });
+    rows(
+      'problem',
+      details.flatMap(([key, value]) => (value === undefined ? [] : [[key, value] as const])),
+    );
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+async function pull(id: string, flags: Flags, deps: ModelsDeps, json: boolean): Promise<void> {
+  const { pullModel } = await import('../../model/pull.js');
+  const result = await pullModel(id, {
+    ...(flags.revision === undefined ? {} : { revision: flags.revision }),
+    all: flags.all === true,
+    onFile: ({ path, size: bytes, cached }) => deps.err(`${cached ? 'have' : 'got '} ${path}  ${size(bytes)}\n`),
+  });
+  if (json) {
+    deps.out(`${JSON.stringify(result, null, 2)}\n`);
+    return;
+  }
+  deps.out(`${result.folder}\n`);
+  if (result.skipped.length > 0) {
+    deps.err(`left out ${result.skipped.length} files that no run reads (--all fetches them)\n`);
+  }
+}
