@@ -363,7 +363,8 @@ def save(model: onnx.ModelProto, name: str, external: bool) -> None:
     if external:
         # Weights and the INT32_MAX constants go to the other file; shapes must stay inline for ONNX Runtime.
         for tensor in model.graph.initializer:
-            if tensor.data_type == TensorProto.FLOAT16 or (numpy_helper.to_array(tensor) == INT32_MAX).all():
+            value = numpy_helper.to_array(tensor)
+            if tensor.data_type == TensorProto.FLOAT16 or (value.ndim == 0 and value == INT32_MAX):
                 external_data_helper.set_external_data(tensor, location=f"{name}.onnx.data")
         (PROGRAMS / f"{name}.onnx.data").unlink(missing_ok=True)
     onnx.save_model(model, path)
