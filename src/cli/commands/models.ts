@@ -1,7 +1,7 @@
 /** `vlm-run models`: what is in a model folder, which family, what is missing; and `models pull`, the only download. */
 import { statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import type { Command } from 'commander';
+import { Command } from 'commander';
 import { VlmError } from '../../contracts/errors.js';
 import type { RecipeModel } from '../../contracts/recipe.js';
 import type { ModelReport } from '../../model/report.js';
@@ -13,7 +13,7 @@ export interface ModelsDeps {
   /** Standard error: progress. */
   err(text: string): void;
   /** One JSON document instead of text. */
-  readonly json: boolean;
+  readonly json?: boolean;
 }
 
 interface Flags {
@@ -23,8 +23,13 @@ interface Flags {
 }
 
 export function registerModels(program: Command, deps: ModelsDeps): Command {
-  const models = program
-    .command('models')
+  const models = modelsCommand(deps);
+  program.addCommand(models);
+  return models;
+}
+
+export function modelsCommand(deps: ModelsDeps): Command {
+  const models = new Command('models')
     .argument('[target]', 'a model folder, a recipe, or an id of the Hugging Face hub that was pulled before')
     .description('Show what is in a model folder: family, files, and what is missing.')
     .option('--json', 'one JSON document on standard output')
@@ -33,7 +38,7 @@ export function registerModels(program: Command, deps: ModelsDeps): Command {
       '\nExamples:\n  $ vlm-run models                          the models on this machine\n  $ vlm-run models pipelines/internvl.yaml  the model of a recipe\n',
     )
     .action(async (target: string | undefined, flags: Flags) => {
-      const json = flags.json === true || deps.json;
+      const json = flags.json === true || deps.json === true;
       await (target === undefined ? listModels(deps, json) : showModel(target, deps, json));
     });
   models
@@ -49,7 +54,7 @@ export function registerModels(program: Command, deps: ModelsDeps): Command {
     )
     .action(async (id: string, flags: Flags, command: Command) => {
       const parent = command.parent?.opts<Flags>();
-      await pull(id, flags, deps, flags.json === true || parent?.json === true || deps.json);
+      await pull(id, flags, deps, flags.json === true || parent?.json === true || deps.json === true);
     });
   return models;
 }

@@ -1,0 +1,81 @@
+/** vlm-run plan FILE: tiles, tokens, chunks, shapes and memory before anything is opened. */
+import { Command } from 'commander';
+import type { ShapePlan } from '../../runner/shape-plan.js';
+import type { Io, Paint } from '../io.js';
+import { addRecipeOptions, collect, compileAndTell, type RecipeFlags } from '../recipe-options.js';
+
+export function planCommand(io: Io): Command {
+  const command = new Command('plan')
+    .description('print tiles, tokens, prefill chunks, shapes and memory of a run before anything is opened')
+    .argument('<file>', 'the recipe')
+    .option('--input <name=value>', 'give an input, as for a run', collect);
+  return addRecipeOptions(command)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ vlm-run plan pipelines/internvl.yaml --input image=cat.jpg
+  $ vlm-run plan pipelines/internvl.yaml --set nodes.decode.with.ctx_len=4096 --json`,
+    )
+    .action(async (file: string, flags: RecipeFlags & { readonly input?: readonly string[] }) => {
+      const { plan, compilation } = await compileAndTell(file, flags, io);
+      const [{ shapePlan }, { readInputs }] = await Promise.all([
+        import('../../compose/plan.js'),
+        import('../input-options.js'),
+      ]);
+      const { values } = await readInputs(plan, flags);
+      const shapes = await shapePlan(plan, values);
+      if (flags.json === true) {
+        io.out(`${JSON.stringify({ ok: true, diagnostics: compilation.diagnostics, plan: shapes }, null, 2)}\n`);
+        return;
+      }
+      io.out(planText(shapes, io.paint));
+      for (const warning of shapes.warnings) io.err(`warning: ${warning}\n`);
+    });
+}
+
+function bytes(value: number | null): string {
+  if (value === null) return 'unknown';
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let amount = value;
+  let unit = 0;
+  while (amount >= 1024 && unit < units.length - 1) {
+    amount /= 1024;
+    unit++;
+  }
+  return `${unit === 0 ? amount : amount.toFixed(1)} ${units[unit]}`;
+}
+
+export function planText(plan: ShapePlan, paint: Paint): string {
+  const lines = [`${paint.bold(plan.recipe)} on ${plan.model}`];
+  const row = (label: string, text: string): void => {
+    lines.push(`  ${label.padEnd(14)} ${text}`);
+  };
+  for (const image of plan.images) {
+    const [columns, rows] = image.grid;
+    const extra = image.tiles - columns * rows;
+    const more = extra > 0 ? ` + ${extra} whole` : '';
+    row(
+      'image',
+      `${image.name} ${image.width}×${image.height} → ${columns}×${rows}${more} = ${image.tiles} tiles of ${image.tileSize.join('×')} → ${image.visionTokens} vision tokens`,
+    );
+  }
+  if (plan.images.length === 0) row('image', 'none: the language program runs alone');
+  row('prompt', `${plan.promptTokens} tokens, ${plan.visionTokens} of them vision`);
+  for (const d of plan.decodes) {
+    row(
+      d.node,
+      `prefill ${d.prefillChunks.join(' + ')} · ctx_len ${d.ctxLen} leaves ${d.roomForAnswer} for the answer`,
+    );
+  }
+  for (const call of plan.calls) {
+    const shapes = Object.entries(call.shapes).map(([name, dims]) => `${name} [${dims.join(', ')}]`);
+    row(call.node, `${call.what} × ${call.times}: ${shapes.join(', ')}`);
+  }
+  for (const p of plan.programs) {
+    const state = p.program === 'language' ? `, cache ${bytes(p.stateBytes)}` : '';
+    row('memory', `${p.program} on ${p.device}: weights ${bytes(p.weightBytes)}${state}`);
+  }
+  row('in all', bytes(plan.memoryBytes));
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,175 @@
+/** vlm-run FILE: runs a recipe and prints its answer. */
+import { resolve } from 'node:path';
+import { Command } from 'commander';
+import { VlmError } from '../../contracts/errors.js';
+import type { AnswerValue } from '../../contracts/ports.js';
+import type { Diagnostic, Plan } from '../../contracts/recipe.js';
+import type { ItemRecord, RunResultRecord } from '../../contracts/record.js';
+import { exitCodeOf, formatError } from '../failure.js';
+import type { Io } from '../io.js';
+import { Progress } from '../progress.js';
+import { addRecipeOptions, collect, compileAndTell, type RecipeFlags } from '../recipe-options.js';
+import { watchSignals } from '../signals.js';
+import { summary } from '../summary.js';
+
+export interface RunFlags extends RecipeFlags {
+  readonly input?: readonly string[];
+  readonly out?: string;
+  readonly trace?: string;
+  readonly quiet?: boolean;
+}
+
+export function runCommand(io: Io): Command {
+  const command = new Command('run')
+    .description('run a recipe and print its answer (vlm-run FILE is short for it)')
+    .argument('<file>', 'the recipe')
+    .option(
+      '--input <name=value>',
+      'give an input: a file, an address, a data URL, - for standard input; text, or @file',
+      collect,
+    );
+  return addRecipeOptions(command)
+    .option('--out <dir>', 'keep run record, answer and overlay picture in this folder')
+    .option('--trace <file>', 'write where the time went, for chrome://tracing or ui.perfetto.dev')
+    .option('--quiet', 'no progress and no summary')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ vlm-run pipelines/internvl.yaml --input image=cat.jpg --input prompt="What is this?"
+  $ vlm-run pipelines/internvl.yaml --set nodes.decode.with.max_new_tokens=16 --out runs/first > answer.txt`,
+    )
+    .action(async (file: string, flags: RunFlags) => {
+      process.exitCode = await run(file, flags, io);
+    });
+}
+
+export async function run(file: string, flags: RunFlags, io: Io): Promise<number> {
+  const signals = watchSignals();
+  try {
+    return await runWatched(file, flags, io, signals);
+  } finally {
+    signals.release();
+  }
+}
+
+async function runWatched(
+  file: string,
+  flags: RunFlags,
+  io: Io,
+  signals: ReturnType<typeof watchSignals>,
+): Promise<number> {
+  const { monotonicMs } = await import('../../runner/protocol.js');
+  const origin = monotonicMs() - performance.now();
+  const planning = monotonicMs();
+  // The runner's modules load while the recipe is read.
+  const loading = Promise.all([import('../../compose/run.js'), import('../input-options.js')]);
+  loading.catch(() => undefined);
+  const { plan, compilation } = await compileAndTell(file, flags, io);
+  const [{ composedRun }, { readInputs }] = await loading;
+  const item = await readInputs(plan, flags, { signal: signals.signal });
+  const ready = monotonicMs();
+  const progress = new Progress(io, { quiet: flags.quiet === true, streamNode: flags.json ? null : streamNode(plan) });
+  const controller = new AbortController();
+  const stop = (): void => controller.abort();
+  if (signals.interrupted) stop();
+  signals.onFirst(() => {
+    stop();
+    if (flags.quiet !== true) progress.note('stopping after the current call; press Ctrl-C again to stop at once');
+  });
+  // Nobody reads the answer any more: go on only for the run's record.
+  io.onReaderGone(() => {
+    if (flags.out === undefined) stop();
+  });
+  const { result, files } = await composedRun(plan, {
+    items: [item],
+    onEvent: (event) => progress.handle(event),
+    signal: controller.signal,
+    warnings: compilation.diagnostics,
+    origin,
+    spans: [
+      { stage: 'start', start: origin, end: planning },
+      { stage: 'plan', start: planning, end: ready },
+    ],
+    ...(flags.out === undefined ? {} : { out: resolve(flags.out) }),
+    ...(flags.trace === undefined ? {} : { trace: resolve(flags.trace) }),
+    onDirectory: (directory) =>
+      signals.onKill(() => directory.flushSync({ status: 'cancelled', error: killed().toData() })),
+  });
+  progress.stop();
+  if (io.readerGone && !signals.interrupted && result.error?.code === 'CANCELLED') return 0;
+  if (flags.json === true) await printJson(io, plan, compilation.diagnostics, result, files);
+  else printResult(io, result.items, progress);
+  if (result.error !== undefined && flags.json !== true) io.err(formatError(result.error, io.paint));
+  if (flags.quiet !== true && flags.json !== true) {
+    io.err(summary(result, io.paint));
+    for (const path of files) io.err(`wrote ${path}\n`);
+  }
+  return result.error === undefined ? 0 : exitCodeOf(result.error);
+}
+
+function killed(): VlmError {
+  return new VlmError('CANCELLED', { what: 'The run was ended by a second signal' });
+}
+
+/** The node whose pieces of text are the answer as it grows: the one that the first output shows, itself or fused. */
+export function streamNode(plan: Plan): string | null {
+  const [output] = Object.values(plan.outputs);
+  if (output === undefined || output.ref.from !== 'node') return null;
+  const { node: name } = output.ref;
+  const node = plan.nodes.find((n) => n.name === name);
+  if (node === undefined) return null;
+  if (output.kind === 'completion') return node.name;
+  if (output.kind !== 'answer' || node.plugin !== undefined) return null;
+  const text = Object.values(node.inputs).find((ref) => {
+    const source = ref.from === 'node' ? plan.nodes.find((n) => n.name === ref.node) : undefined;
+    return ref.from === 'node' && source?.manifest.outputs[ref.port]?.kind === 'completion';
+  });
+  return text?.from === 'node' ? text.node : null;
+}
+
+/** Prints what is not printed yet of the answer, then its boxes. */
+function printResult(io: Io, items: readonly ItemRecord[], progress: Progress): void {
+  for (const item of items) {
+    const text = item.text ?? '';
+    const { printed } = progress;
+    if (!item.ok) {
+      if (printed !== '') io.out('\n');
+      continue;
+    }
+    if (printed !== '' && text.startsWith(printed)) io.out(text.slice(printed.length));
+    else io.out(`${printed === '' ? '' : '\n'}${text}`);
+    if (!text.endsWith('\n')) io.out('\n');
+    for (const value of Object.values(item.outputs ?? {})) if (value.kind === 'answer') printBoxes(io, value);
+  }
+}
+
+function printBoxes(io: Io, answer: AnswerValue): void {
+  for (const { label, box } of answer.boxes) io.out(`${label}: [${box.map((v) => Math.round(v)).join(', ')}]\n`);
+}
+
+async function printJson(
+  io: Io,
+  plan: Plan,
+  warnings: readonly Diagnostic[],
+  result: RunResultRecord,
+  files: readonly string[],
+): Promise<void> {
+  const { plainItem } = await import('../../runner/run-directory.js');
+  const items = result.items.map(plainItem);
+  io.out(
+    `${JSON.stringify(
+      {
+        ok: result.ok,
+        recipe: { name: plan.name, file: plan.file },
+        ...(result.error === undefined ? {} : { error: result.error }),
+        warnings,
+        items,
+        ledger: result.ledger,
+        files,
+      },
+      null,
+      2,
+    )}\n`,
+  );
+}

@@ -1,0 +1,77 @@
+/** The terminal: what may be coloured, where text goes, and a reader that goes away. */
+export interface Io {
+  /** The answer, and nothing else. */
+  out(text: string): void;
+  /** Everything else. */
+  err(text: string): void;
+  readonly outIsTerminal: boolean;
+  readonly errIsTerminal: boolean;
+  /** Colours on standard error. */
+  readonly color: boolean;
+  readonly paint: Paint;
+  /** True once the reader of standard output is gone (`| head`). */
+  readonly readerGone: boolean;
+  onReaderGone(act: () => void): void;
+}
+
+export interface Paint {
+  bold(text: string): string;
+  faint(text: string): string;
+  red(text: string): string;
+  green(text: string): string;
+  cyan(text: string): string;
+}
+
+export function makePaint(color: boolean): Paint {
+  const wrap =
+    (code: number) =>
+    (text: string): string =>
+      color ? `\u001b[${code}m${text}\u001b[0m` : text;
+  return { bold: wrap(1), faint: wrap(2), red: wrap(31), green: wrap(32), cyan: wrap(36) };
+}
+
+/** NO_COLOR (any value but empty) and TERM=dumb forbid colours, FORCE_COLOR asks for them. */
+export function wantsColor(terminal: boolean, env: NodeJS.ProcessEnv = process.env): boolean {
+  if ((env['NO_COLOR'] ?? '') !== '') return false;
+  const force = env['FORCE_COLOR'];
+  if (force !== undefined && force !== '' && force !== '0' && force !== 'false') return true;
+  return terminal && env['TERM'] !== 'dumb';
+}
+
+export function processIo(): Io {
+  const { stdout, stderr } = process;
+  let gone = false;
+  const acts: (() => void)[] = [];
+  stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    gone = true;
+    for (const act of acts) act();
+  });
+  // Without a reader of messages there is nobody to tell.
+  stderr.on('error', () => undefined);
+  const color = wantsColor(stderr.isTTY === true);
+  return {
+    out: (text) => {
+      if (!gone) stdout.write(text);
+    },
+    err: (text) => {
+      stderr.write(text);
+    },
+    outIsTerminal: stdout.isTTY === true,
+    errIsTerminal: stderr.isTTY === true && process.env['TERM'] !== 'dumb',
+    color,
+    paint: makePaint(color),
+    get readerGone() {
+      return gone;
+    },
+    onReaderGone: (act) => {
+      acts.push(act);
+    },
+  };
+}
+
+/** Text of others must not steer the terminal: control characters other than newline and tab become visible. */
+export function harmless(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, '\ufffd');
+}

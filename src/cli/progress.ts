@@ -1,0 +1,115 @@
+/**
+ * Progress of a run on standard error: on a terminal one line that is redrawn, elsewhere plain lines; and the answer's
+ * text on standard output as it is generated.
+ */
+import type { RunEvent } from '../contracts/record.js';
+import { harmless, type Io } from './io.js';
+
+const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
+
+export interface ProgressOptions {
+  readonly quiet: boolean;
+  /** Node whose text is the answer, when pieces may be printed as they come; null holds the text back. */
+  readonly streamNode: string | null;
+}
+
+export class Progress {
+  readonly #io: Io;
+  readonly #options: ProgressOptions;
+  readonly #started = new Map<string, number>();
+  #line = '';
+  #frame = 0;
+  #timer: NodeJS.Timeout | undefined;
+  /** What standard output has of the answer. */
+  #printed = '';
+  #held = '';
+
+  constructor(io: Io, options: ProgressOptions) {
+    this.#io = io;
+    this.#options = options;
+  }
+
+  get printed(): string {
+    return this.#printed;
+  }
+
+  handle(event: RunEvent): void {
+    if (event.type === 'text') this.#text(event.node, event.piece);
+    if (this.#options.quiet) return;
+    if (event.type === 'stage') this.#stage(event.node, event.state, event.at);
+    if (event.type === 'progress') this.#progress(event);
+    if (event.type === 'notice') this.note(event.message);
+  }
+
+  note(message: string): void {
+    this.#clear();
+    this.#io.err(`${harmless(message)}\n`);
+    this.#draw();
+  }
+
+  /** Ends the redrawn line; call before anything else is printed. */
+  stop(): void {
+    this.#clear();
+    this.#line = '';
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+
+  /** Text is printed up to the first sign of markup: grounding tags become boxes, which are printed at the end. */
+  #text(node: string, piece: string): void {
+    if (node !== this.#options.streamNode) return;
+    this.#held += piece;
+    const markup = this.#held.indexOf('<');
+    const plain = markup < 0 ? this.#held : this.#held.slice(0, markup);
+    if (plain === '') return;
+    this.#held = this.#held.slice(plain.length);
+    if (this.#io.outIsTerminal) this.stop();
+    this.#io.out(this.#io.outIsTerminal ? harmless(plain) : plain);
+    this.#printed += plain;
+  }
+
+  #stage(node: string, state: 'start' | 'end', at: number): void {
+    if (state === 'start') {
+      this.#started.set(node, at);
+    } else {
+      const ms = at - (this.#started.get(node) ?? at);
+      this.#started.delete(node);
+      if (!this.#io.errIsTerminal) this.#io.err(`${node} ${ms.toFixed(0)} ms\n`);
+    }
+    this.#show([...this.#started.keys()].join(', '));
+  }
+
+  #progress({ node, done, total, unit }: Extract<RunEvent, { type: 'progress' }>): void {
+    if (!this.#io.errIsTerminal) return;
+    const bar = total > 0 ? `${meter(done / total)} ${done}/${total}` : `${done}`;
+    this.#show(`${node} ${bar} ${unit}`);
+  }
+
+  #show(line: string): void {
+    // While the answer itself is being written to the same terminal there is no place for a second line.
+    if (!this.#io.errIsTerminal || (this.#io.outIsTerminal && this.#printed !== '')) return;
+    this.#clear();
+    this.#line = line;
+    this.#draw();
+    if (this.#timer === undefined && line !== '') {
+      this.#timer = setInterval(() => this.#draw(), 80);
+      this.#timer.unref();
+    }
+  }
+
+  #draw(): void {
+    if (this.#line === '' || !this.#io.errIsTerminal) return;
+    this.#frame = (this.#frame + 1) % FRAMES.length;
+    const { cyan, faint } = this.#io.paint;
+    this.#io.err(`\r\u001b[K${cyan(FRAMES[this.#frame] ?? '')} ${faint(harmless(this.#line))}`);
+  }
+
+  #clear(): void {
+    if (this.#line !== '' && this.#io.errIsTerminal) this.#io.err('\r\u001b[K');
+  }
+}
+
+function meter(part: number): string {
+  const full = Math.round(Math.min(1, Math.max(0, part)) * 20);
+  return `${'█'.repeat(full)}${'░'.repeat(20 - full)}`;
+}

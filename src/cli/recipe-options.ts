@@ -1,0 +1,80 @@
+/** Options that every command about a recipe takes, and how they are written. */
+import { existsSync } from 'node:fs';
+import type { Command } from 'commander';
+import type { RecipeOptions } from '../compose/recipes.js';
+import { VlmError } from '../contracts/errors.js';
+import type { Compilation, Plan } from '../contracts/recipe.js';
+import type { Io } from './io.js';
+
+export interface RecipeFlags {
+  readonly set?: readonly string[];
+  readonly device?: readonly string[];
+  readonly allowPlugins?: boolean;
+  readonly json?: boolean;
+}
+
+export const collect = (value: string, previous: readonly string[] = []): readonly string[] => [...previous, value];
+
+export function addRecipeOptions(command: Command): Command {
+  return command
+    .option('--set <path=value>', 'change a value of the recipe, as often as needed', collect)
+    .option('--device <name=kind[:ids]>', 'change a device: main=cpu, main=ai100:0,1', collect)
+    .option('--allow-plugins', 'let the recipe run node modules of its own')
+    .option('--json', 'one JSON document on standard output');
+}
+
+export function recipeOptions(flags: RecipeFlags): RecipeOptions {
+  return {
+    ...(flags.set === undefined ? {} : { set: flags.set }),
+    ...(flags.device === undefined ? {} : { devices: flags.device }),
+    ...(flags.allowPlugins === true ? { allowPlugins: true } : {}),
+  };
+}
+
+/** Problems of a recipe have been told: the command ends with this exit code. */
+export class Told {
+  readonly exitCode: number;
+  constructor(exitCode: number) {
+    this.exitCode = exitCode;
+  }
+}
+
+/** Compiles and tells the problems: warnings and go on, or all of them and a thrown `Told`. */
+export async function compileAndTell(
+  file: string,
+  flags: RecipeFlags & { readonly quiet?: boolean },
+  io: Io,
+): Promise<{ readonly plan: Plan; readonly compilation: Compilation }> {
+  await refuseMistypedCommand(file);
+  const { compileRecipe, requirePlan } = await import('../compose/recipes.js');
+  const { formatDiagnostics } = await import('../recipe/index.js');
+  const options = recipeOptions(flags);
+  const compilation = await compileRecipe(file, options);
+  const { plan, diagnostics } = compilation;
+  const shown = plan !== null && flags.quiet === true ? [] : diagnostics;
+  if (shown.length > 0 && flags.json !== true) io.err(formatDiagnostics(shown, { color: io.color }));
+  if (plan !== null) return { plan, compilation };
+  if (flags.json === true) {
+    try {
+      requirePlan(compilation, options);
+    } catch (error) {
+      const { received: _, ...data } = (error as VlmError).toData();
+      io.out(`${JSON.stringify({ ok: false, error: data, diagnostics }, null, 2)}\n`);
+    }
+  }
+  throw new Told(2);
+}
+
+export const COMMANDS = ['run', 'validate', 'plan', 'graph', 'schema', 'devices', 'models', 'init', 'help'];
+
+/** `vlm-run FILE` runs a recipe, so a mistyped command arrives here as the name of a file. */
+export async function refuseMistypedCommand(file: string): Promise<void> {
+  if (/[./\\]/.test(file) || existsSync(file)) return;
+  const { nearest } = await import('../recipe/index.js');
+  const near = nearest(file, COMMANDS);
+  throw new VlmError('USAGE', {
+    what: `"${file}" is neither a command nor a recipe file`,
+    expected: `a recipe such as pipelines/internvl.yaml, or one of ${COMMANDS.join(', ')}`,
+    hint: near === undefined ? 'see vlm-run --help' : `did you mean "${near}"?`,
+  });
+}

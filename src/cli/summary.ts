@@ -1,0 +1,40 @@
+/** The last lines of a run on standard error: tokens, speed, and where the time went. */
+import type { Ledger, RunMetrics, RunResultRecord } from '../contracts/record.js';
+import type { Paint } from './io.js';
+
+export function ms(value: number): string {
+  return value >= 10_000 ? `${(value / 1000).toFixed(1)} s` : `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+}
+
+export function summary(result: RunResultRecord, paint: Paint): string {
+  const lines: string[] = [];
+  for (const item of result.items) {
+    if (item.metrics === undefined) continue;
+    const head = result.items.length > 1 ? `item ${item.index}: ` : '';
+    lines.push(head + metricsLine(item.metrics));
+  }
+  lines.push(...ledgerLines(result.ledger, paint));
+  return `${lines.join('\n')}\n`;
+}
+
+function metricsLine(m: RunMetrics): string {
+  const vision = m.visionTokens > 0 ? ` (${m.visionTokens} vision, ${m.tiles} tile${m.tiles === 1 ? '' : 's'})` : '';
+  return [
+    `${m.promptTokens} tokens in${vision}`,
+    `${m.generatedTokens} out (${m.finish})`,
+    `first token ${ms(m.ttftMs)}, prefill calls alone ${ms(m.ttftQefficientMs)}`,
+    `decode ${m.decodeTokensPerSecond.toFixed(1)} tok/s`,
+  ].join(' · ');
+}
+
+/** One line a thread; the stages of a line add up to the wall time. */
+export function ledgerLines(ledger: Ledger, paint: Paint): string[] {
+  const width = Math.max(...ledger.lanes.map((lane) => lane.lane.length));
+  const lines = ledger.lanes.map((lane) => {
+    const parts = Object.entries(lane.stages)
+      .filter(([, value]) => value >= 0.05)
+      .map(([stage, value]) => (stage === 'idle' ? paint.faint(`idle ${ms(value)}`) : `${stage} ${ms(value)}`));
+    return `  ${paint.cyan(lane.lane.padEnd(width))}  ${parts.join(paint.faint(' · '))}`;
+  });
+  return [paint.bold(`wall ${ms(ledger.wallMs)}`), ...lines];
+}

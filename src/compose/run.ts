@@ -1,0 +1,130 @@
+/** A whole run with the built-in registries: records, versions and digests around the runner. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type ErrorData, VlmError } from '../contracts/errors.js';
+import type { Diagnostic, Plan } from '../contracts/recipe.js';
+import type { ItemRecord, RunEvent, RunResultRecord } from '../contracts/record.js';
+import type { LoadedInputs } from '../runner/inputs/load.js';
+import type { WorkerPools } from '../runner/pool.js';
+import type { ClockSpan } from '../runner/protocol.js';
+import { runPlan } from '../runner/run.js';
+import { RunDirectory, type RunStatus } from '../runner/run-directory.js';
+import { verifyFit } from '../runner/shape-plan.js';
+import { chromeTrace } from '../runner/trace.js';
+import { writeFileAtomic } from '../util/atomic-write.js';
+import { packageRoot } from '../util/package-root.js';
+
+export interface ComposedRunOptions {
+  readonly items: readonly LoadedInputs[];
+  readonly onEvent?: (event: RunEvent) => void;
+  readonly signal?: AbortSignal;
+  readonly out?: string;
+  readonly trace?: string;
+  readonly warnings?: readonly Diagnostic[];
+  readonly origin?: number;
+  readonly spans?: readonly ClockSpan[];
+  readonly pools?: WorkerPools;
+  /** Gets the run directory as soon as it exists: whoever ends the process early flushes it. */
+  readonly onDirectory?: (directory: RunDirectory) => void;
+}
+
+export interface ComposedRun {
+  readonly result: RunResultRecord;
+  /** Files written, the run record first. */
+  readonly files: readonly string[];
+}
+
+export function versions(): Readonly<Record<string, string>> {
+  const read = (path: string): string => {
+    try {
+      const { version } = JSON.parse(readFileSync(path, 'utf8')) as { version: string };
+      return version;
+    } catch {
+      return 'unknown';
+    }
+  };
+  const root = packageRoot();
+  const of = (name: string): string => read(join(root, 'node_modules', name, 'package.json'));
+  return {
+    'vlm-run': read(join(root, 'package.json')),
+    node: process.version,
+    platform: `${process.platform} ${process.arch}`,
+    'onnxruntime-node': of('onnxruntime-node'),
+    sharp: of('sharp'),
+  };
+}
+
+export async function composedRun(plan: Plan, options: ComposedRunOptions): Promise<ComposedRun> {
+  const directory = await openDirectory(plan, options);
+  const digesting = directory === undefined ? undefined : digestModel(plan, directory);
+  const { onEvent, signal, origin, spans, pools } = options;
+  const result = await runPlan(options.out === undefined ? withoutOverlay(plan) : plan, {
+    items: options.items,
+    verify: verifyFit,
+    onEvent: (event) => {
+      if (event.type === 'text') directory?.addText(event.item, event.piece);
+      onEvent?.(event);
+    },
+    onItem: (record: ItemRecord) => directory?.addItem(record),
+    ...(signal === undefined ? {} : { signal }),
+    ...(origin === undefined ? {} : { origin }),
+    ...(spans === undefined ? {} : { spans }),
+    ...(pools === undefined ? {} : { pools }),
+  });
+  await digesting;
+  const files: string[] = [];
+  if (directory !== undefined) {
+    const { ledger, error } = result;
+    files.push(
+      ...(await directory.finish({ status: statusOf(error), ledger, ...(error === undefined ? {} : { error }) })),
+    );
+  }
+  if (options.trace !== undefined) {
+    await writeFileAtomic(options.trace, chromeTrace(result.ledger, plan.name));
+    files.push(options.trace);
+  }
+  return { result, files };
+}
+
+export function statusOf(error: ErrorData | undefined): RunStatus {
+  if (error === undefined) return 'done';
+  return error.code === 'CANCELLED' ? 'cancelled' : 'failed';
+}
+
+async function openDirectory(plan: Plan, options: ComposedRunOptions): Promise<RunDirectory | undefined> {
+  if (options.out === undefined) return undefined;
+  const directory = new RunDirectory({
+    folder: options.out,
+    plan,
+    versions: versions(),
+    inputs: options.items.map((item) => item.digests),
+    warnings: options.warnings ?? [],
+  });
+  await directory.begin();
+  options.onDirectory?.(directory);
+  return directory;
+}
+
+/** Beside the run: the files of a large model take a while to read. A model that cannot be read fails the run itself. */
+async function digestModel(plan: Plan, directory: RunDirectory): Promise<void> {
+  try {
+    const [{ openModelFolder }, { modelDigests }] = await Promise.all([
+      import('../model/folder.js'),
+      import('../model/digest.js'),
+    ]);
+    const folder = await openModelFolder(plan.model);
+    directory.model = { name: folder.name, sha256: await modelDigests(folder) };
+  } catch (error) {
+    if (!(error instanceof VlmError)) throw error;
+  }
+}
+
+/** Nobody keeps the picture of a run without a folder: `auto` then means none. */
+function withoutOverlay(plan: Plan): Plan {
+  return {
+    ...plan,
+    nodes: plan.nodes.map((node) =>
+      node.options['overlay'] === 'auto' ? { ...node, options: { ...node.options, overlay: 'none' } } : node,
+    ),
+  };
+}
