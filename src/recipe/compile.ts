@@ -5,7 +5,7 @@
 import { dirname, resolve } from 'node:path';
 import type { NodeManifest } from '../contracts/node.js';
 import type { Compilation } from '../contracts/recipe.js';
-import { schemaCheck } from './checker.js';
+import { type SchemaCheck, schemaCheck } from './checker.js';
 import { readDraft } from './draft.js';
 import type { SchemaContext } from './explain.js';
 import { loadChain } from './extends.js';
@@ -17,9 +17,10 @@ import { Problems } from './problems.js';
 import { type ReadText, readText } from './read.js';
 import type { Registry } from './registry.js';
 import { schedule } from './schedule.js';
-import { buildRecipeSchema, withSchema } from './schema.js';
+import { buildRecipeSchema, type JsonSchema, withSchema } from './schema.js';
 import { applyDevice, applySet, argumentFile } from './set.js';
 import { mapAt, type SourceFile, type SourceMap, sourceFile } from './source.js';
+import { checkUnused } from './unused.js';
 import { validateTree } from './validate.js';
 
 export interface CompileOptions extends PluginOptions {
@@ -64,7 +65,7 @@ export async function compileText(text: string, options: CompileTextOptions): Pr
   const tree = await loadChain(source, options.read ?? standsAlone, problems, files, [
     { absolute, shown: options.file },
   ]);
-  const plan = tree === null ? null : await compileTree(tree, absolute, cwd, options, problems);
+  const plan = tree === null ? null : await compileTree(tree, absolute, cwd, options, problems, files);
   const sources = files.map((f) => ({ path: f.path, text: f.text }));
   return { plan, diagnostics: problems.all(), sources };
 }
@@ -75,24 +76,46 @@ async function compileTree(
   cwd: string,
   options: CompileOptions,
   problems: Problems,
+  files: SourceFile[],
 ): Promise<Compilation['plan']> {
   const { registry } = options;
   let tree = base;
-  for (const text of options.devices ?? []) {
-    tree = applyDevice(tree, argumentFile('--device', text, cwd), registry, problems);
+  for (const [i, text] of (options.devices ?? []).entries()) {
+    const file = argumentFile('--device', i, text, cwd);
+    files.push(file);
+    tree = applyDevice(tree, file, registry, problems);
   }
-  for (const text of options.set ?? []) {
-    tree = applySet(tree, argumentFile('--set', text, cwd), registry, problems);
+  for (const [i, text] of (options.set ?? []).entries()) {
+    const file = argumentFile('--set', i, text, cwd);
+    files.push(file);
+    tree = applySet(tree, file, registry, problems);
   }
-  const schema = buildRecipeSchema(registry);
-  validateTree(tree, await schemaCheck(schema), { schema, registry }, problems);
+  const { schema, check } = await schemaOf(registry);
+  validateTree(tree, check, { schema, registry }, problems);
   const plugins = await loadPlugins(tree, options, problems);
   const draft = readDraft(tree, registry, plugins);
   await validatePluginOptions(tree, plugins, draft.nodes, registry, problems);
   link(draft, registry, problems);
   checkKinds(draft, problems);
   const order = schedule(draft, problems);
+  checkUnused(draft, problems);
   return problems.hasErrors || order === null ? null : makePlan(draft, order, file, registry);
+}
+
+interface CheckedSchema {
+  readonly schema: JsonSchema;
+  readonly check: SchemaCheck;
+}
+const schemas = new WeakMap<Registry, Promise<CheckedSchema>>();
+
+/** Made once for a registry: a sweep compiles many recipes. */
+function schemaOf(registry: Registry): Promise<CheckedSchema> {
+  const known = schemas.get(registry);
+  if (known !== undefined) return known;
+  const schema = buildRecipeSchema(registry);
+  const made = schemaCheck(schema).then((check) => ({ schema, check }));
+  schemas.set(registry, made);
+  return made;
 }
 
 /** Built-in kinds are in the schema; the options of plugins are checked one by one. */

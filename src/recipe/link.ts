@@ -1,10 +1,9 @@
-/** Phase 5: what refers to what. References, ports, devices, circles, and parts that nothing uses. */
+/** Phase 5: what refers to what. References, ports, devices, and options that are deprecated. */
 import { type Draft, type DraftNode, type DraftReference, parseReference } from './draft.js';
 import type { Problems } from './problems.js';
 import { deviceManifest, type Registry } from './registry.js';
 import { type DocumentPath, mapAt } from './source.js';
 import { didYouMean, nearest } from './suggest.js';
-import { checkUnused } from './unused.js';
 
 export function link(draft: Draft, registry: Registry, problems: Problems): void {
   checkModel(draft, problems);
@@ -25,7 +24,6 @@ export function link(draft: Draft, registry: Registry, problems: Problems): void
     }
   }
   checkDeprecatedDevices(draft, registry, problems);
-  checkUnused(draft, problems);
 }
 
 function checkModel({ tree }: Draft, problems: Problems): void {

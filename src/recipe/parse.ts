@@ -1,7 +1,7 @@
 /** Phase 1: YAML text -> tree with positions. Nothing here knows what a recipe is. */
 import { Composer, type Document, type ParsedNode, Parser, type YAMLError } from 'yaml';
 import type { Problems } from './problems.js';
-import type { SourceFile, SourceMap, SourceNode, Span } from './source.js';
+import { locationOf, type SourceFile, type SourceMap, type SourceNode, type Span } from './source.js';
 import { Converter, MAX_DEPTH, StopConverting } from './yaml-tree.js';
 
 type Token = ReturnType<Parser['parse']> extends Generator<infer T> ? T : never;
@@ -47,7 +47,7 @@ export function parseYaml(file: SourceFile, problems: Problems): SourceNode | nu
   ];
   const [document, second] = documents;
   if (document === undefined) return null;
-  if (reportSyntax(file, document, problems)) return null;
+  if (reportSyntax(file, document, tokens, problems)) return null;
   if (second !== undefined) {
     const at = separatorBefore(file, second.range[0]);
     problems.add('E_YAML', 'the file holds several YAML documents, a recipe is one', {
@@ -104,7 +104,7 @@ function deepToken(tokens: readonly Token[], limit: number): number | null {
 }
 
 /** Reports the first syntax error: the ones after it mostly follow from it. */
-function reportSyntax(file: SourceFile, document: Document, problems: Problems): boolean {
+function reportSyntax(file: SourceFile, document: Document, tokens: readonly Token[], problems: Problems): boolean {
   const errors: readonly YAMLError[] = [...document.errors, ...document.warnings];
   const first = errors[0];
   if (first === undefined) return false;
@@ -117,9 +117,41 @@ function reportSyntax(file: SourceFile, document: Document, problems: Problems):
     });
     return true;
   }
-  const [start, end] = first.pos;
-  problems.add('E_YAML', plainWords(first), { at: spanOf(file, [start, end]), hint: hintFor(first, file) });
+  const open = unclosed(tokens, first.pos[0]);
+  if (open !== null && /closing.*quote/i.test(first.message)) {
+    const at = { file, start: open.offset, end: open.offset + 1 };
+    problems.add('E_YAML', 'this quote is never closed', { at, hint: 'close it, or quote the whole value' });
+  } else if (open !== null && /end with a [}\]]|expected flow/i.test(first.message)) {
+    const { line, column } = locationOf({ file, start: open.offset, end: open.offset + 1 });
+    const bracket = file.text[open.offset] ?? '';
+    problems.add('E_YAML', `the "${bracket}" of line ${line}, column ${column} is not closed before this`, {
+      at: spanOf(file, first.pos),
+      hint: `close it with "${bracket === '{' ? '}' : ']'}", or indent what belongs to it`,
+    });
+  } else problems.add('E_YAML', plainWords(first), { at: spanOf(file, first.pos), hint: hintFor(first, file) });
   return true;
+}
+
+/** The last quote or bracket before `offset` that stays open. */
+function unclosed(tokens: readonly Token[], offset: number): { readonly offset: number } | null {
+  let found: { readonly offset: number } | null = null;
+  const stack: unknown[] = [...tokens];
+  for (let token = stack.pop(); stack.length > 0 || token !== undefined; token = stack.pop()) {
+    if (typeof token !== 'object' || token === null) continue;
+    const { type, source, end, offset: at, key, value, items } = token as Readonly<Record<string, unknown>>;
+    stack.push(key, value, ...(Array.isArray(items) ? items : []));
+    if (typeof at !== 'number' || at > offset || (found !== null && at < found.offset)) continue;
+    const quote = /^(double|single)-quoted-scalar$/.test(String(type));
+    const open = quote ? !/^(["'])[\s\S]*\1$/.test(String(source)) : type === 'flow-collection' && !isClosed(end);
+    if (open) found = { offset: at };
+  }
+  return found;
+}
+
+function isClosed(end: unknown): boolean {
+  return (
+    Array.isArray(end) && end.some((e: unknown) => /^flow-(map|seq)-end$/.test(String((e as { type?: unknown }).type)))
+  );
 }
 
 /** True when the line of the trouble is indented with a tab: that is what has to be mended. */
@@ -141,6 +173,9 @@ function plainWords(error: YAMLError): string {
       return 'a second "key:" on one line';
     case 'TAG_RESOLVE_FAILED':
       return `${error.message.replace(/^Unresolved tag: /, 'tag ')} is not known here`;
+    case 'UNEXPECTED_TOKEN':
+      if (/at node end$/.test(error.message)) return 'text after the end of a value';
+      return lowerFirst(error.message);
     case 'MULTILINE_IMPLICIT_KEY':
       return 'a key must stand on one line; is a ":" missing?';
     case 'MULTIPLE_ANCHORS':
@@ -148,13 +183,18 @@ function plainWords(error: YAMLError): string {
     case 'RESOURCE_EXHAUSTION':
       return 'the file is nested too deeply';
     default:
-      return error.message.charAt(0).toLowerCase() + error.message.slice(1);
+      return lowerFirst(error.message);
   }
 }
+
+const lowerFirst = (text: string): string => text.charAt(0).toLowerCase() + text.slice(1);
 
 function hintFor(error: YAMLError, file: SourceFile): string | undefined {
   const char = file.text[error.pos[0]];
   if (error.code === 'BLOCK_AS_IMPLICIT_KEY') return 'quote the value when it holds ": "';
+  if (/at node end$/.test(error.message))
+    return 'quote the whole value, or give it a key; all keys of a map start in one column';
+  if (error.code === 'BAD_INDENT') return 'indent what belongs together alike';
   if (error.code === 'TAG_RESOLVE_FAILED') return 'recipes use no tags; quote the value when it starts with "!"';
   if (char === '@' || char === '`' || char === '%') return `quote a value that starts with "${char}"`;
   return undefined;

@@ -17,7 +17,8 @@ export class Problems {
   add(code: DiagnosticCode, message: string, { at, path = '', hint }: ProblemDetails = {}): void {
     const location = at === undefined ? undefined : locationOf(at);
     // An alias shows the same mistake at two paths; it is still one mistake at one place.
-    const key = `${code}|${location?.file}|${location?.line}|${location?.column}|${location ? '' : path}|${message}`;
+    const last = typeof path === 'string' ? path.split('.').at(-1) : path.at(-1);
+    const key = `${code}|${location?.file}|${location?.line}|${location?.column}|${last}`;
     if (this.#seen.has(key)) return;
     this.#seen.add(key);
     const severity = code.startsWith('W_') ? 'warning' : 'error';
@@ -31,6 +32,11 @@ export class Problems {
       ...(location === undefined ? {} : { location }),
       ...(at === undefined || location === undefined ? {} : { excerpt: lineText(at.file, location.line) }),
     });
+  }
+
+  /** True when one of these codes was reported. */
+  has(codes: readonly DiagnosticCode[]): boolean {
+    return this.#list.some((d) => codes.includes(d.code));
   }
 
   get hasErrors(): boolean {

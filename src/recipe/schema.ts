@@ -34,6 +34,14 @@ export function buildRecipeSchema(registry: Registry): JsonSchema {
         devices: { additionalProperties: { type: 'object', required: ['kind'] } },
         nodes: { minProperties: 1, maxProperties: 1000, additionalProperties: { type: 'object', required: ['kind'] } },
         outputs: { minProperties: 1, additionalProperties: { type: 'string' } },
+        model: {
+          properties: {
+            path: { type: 'string' },
+            hub: { type: 'string' },
+            revision: { type: 'string' },
+            programs: { type: 'object' },
+          },
+        },
       },
     },
     definitions: {
@@ -128,26 +136,26 @@ function modelSchema(): JsonSchema {
     additionalProperties: false,
     properties: {
       path: {
-        type: 'string',
+        type: ['string', 'null'],
         minLength: 1,
         description: 'Folder with config.json, tokenizer.json and the rest, relative to this file.',
         examples: ['../models/shapes-internvl'],
       },
       hub: {
-        type: 'string',
+        type: ['string', 'null'],
         pattern: '^[A-Za-z0-9][\\w.-]*(/[\\w.-]+)?$',
         description: 'Repository on the Hugging Face hub, looked up in the local cache. Only `models pull` downloads.',
         examples: ['OpenGVLab/InternVL2_5-1B'],
       },
       revision: {
-        type: 'string',
+        type: ['string', 'null'],
         minLength: 1,
         default: 'main',
         description: 'Branch, tag or commit of `hub`. A commit always means the same files.',
         examples: ['main', '4a1b2c3'],
       },
       programs: {
-        type: 'object',
+        type: ['object', 'null'],
         description: 'Explicit program files: they win over those in the model folder.',
         examples: [{ vision: 'exports/vision.onnx', language: 'exports/language.onnx' }],
         additionalProperties: false,

@@ -28,8 +28,8 @@ const ARGUMENT = /^([^=]*)=([\s\S]*)$/;
 const STEP = /([^.[\]]+)|\[(\d+)\]/g;
 
 /** The text of one `--set` or `--device` argument; relative paths in it start from the working directory. */
-export function argumentFile(option: '--set' | '--device', text: string, folder: string): SourceFile {
-  return sourceFile(option, folder, text);
+export function argumentFile(option: '--set' | '--device', index: number, text: string, folder: string): SourceFile {
+  return sourceFile(index === 0 ? option : `${option} (${index + 1})`, folder, text);
 }
 
 /** Applies one `--set`. On a problem the tree comes back unchanged. */

@@ -1,7 +1,10 @@
 /** Parts of a recipe that nothing needs. Silent where a mistake reported elsewhere may be the reason. */
+import { kindFits, type PortKind } from '../contracts/ports.js';
 import type { Reference } from '../contracts/recipe.js';
 import type { Draft } from './draft.js';
+import { kindOf } from './kinds.js';
 import type { Problems } from './problems.js';
+import { portKinds } from './schema.js';
 import { mapAt } from './source.js';
 import { nearest } from './suggest.js';
 
@@ -22,13 +25,25 @@ export function neededNodes(draft: Draft): ReadonlySet<string> {
   return needed;
 }
 
+/** Mistakes after which a node may be unused only because a reference does not say what it should. */
+const MISDIRECTED = [
+  'E_REFERENCE',
+  'E_UNKNOWN_NODE',
+  'E_UNKNOWN_PORT',
+  'E_UNKNOWN_KIND',
+  'E_MISSING_PORT',
+  'E_PORT_KIND',
+  'E_CYCLE',
+  'E_PLUGIN',
+] as const;
+
 export function checkUnused(draft: Draft, problems: Problems): void {
   const refs = referencesOf(draft);
   // An output that could not be read may need any node: nothing is known to be unused then.
   const outputs = mapAt(draft.tree, 'outputs');
   const complete = outputs !== null && outputs.entries.size > 0 && draft.outputs.every((o) => o.ref !== null);
   const needed = neededNodes(draft);
-  const known = complete && !leadsNowhere(needed, draft);
+  const known = complete && !problems.has(MISDIRECTED);
   for (const node of draft.nodes.values()) {
     if (!known || needed.has(node.name)) continue;
     problems.add('W_UNUSED_NODE', `no output needs the node "${node.name}": it will not run`, {
@@ -37,8 +52,10 @@ export function checkUnused(draft: Draft, problems: Problems): void {
     });
   }
   const missed = misspeltNames(draft);
+  const hungry = hungryKinds(draft);
   for (const input of draft.inputs.values()) {
     if (refs.some((r) => r.from === 'input' && r.name === input.name) || isNear(input.name, missed.inputs)) continue;
+    if (input.type !== null && hungry.has(input.type)) continue;
     problems.add('W_UNUSED_INPUT', `nothing uses the input "${input.name}"`, {
       at: input.key,
       path: ['inputs', input.name],
@@ -77,10 +94,21 @@ function misspeltNames(draft: Draft): {
   };
 }
 
-/** True when a reference on the way to an output names a node that is not there: it may be any of them, misspelt. */
-function leadsNowhere(needed: ReadonlySet<string>, draft: Draft): boolean {
-  return [...needed].some((name) => {
-    const node = draft.nodes.get(name);
-    return node === undefined || node.inputs.some((i) => i.ref === null);
-  });
+/** Kinds of ports that are left open or get something else: an input of such a kind is missing there. */
+function hungryKinds(draft: Draft): ReadonlySet<PortKind> {
+  const hungry = new Set<PortKind>();
+  for (const { manifest, inputs } of draft.nodes.values()) {
+    if (manifest === null) continue;
+    const given = new Map(inputs.map((input) => [input.name, input.ref]));
+    const open = (port: string): boolean => !given.has(port);
+    for (const [name, port] of Object.entries(manifest.inputs)) {
+      const kinds = portKinds(port) as readonly PortKind[];
+      const ref = given.get(name);
+      const kind = ref === undefined || ref === null ? null : kindOf(ref, draft);
+      const inGroup = (manifest.oneOf ?? []).some((group) => group.includes(name) && group.every(open));
+      const missing = open(name) && (port.required !== false || inGroup);
+      if (missing || (kind !== null && !kinds.some((k) => kindFits(kind, k)))) for (const k of kinds) hungry.add(k);
+    }
+  }
+  return hungry;
 }

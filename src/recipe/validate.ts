@@ -26,11 +26,12 @@ export function validateTree(
 /** One error per mistake: no branches of an anyOf that failed as a whole, nothing else at a place of the wrong type. */
 function distinct(errors: readonly SchemaError[]): readonly SchemaError[] {
   const unions = errors.filter((e) => e.keyword === 'anyOf' || e.keyword === 'oneOf').map((e) => `${e.schemaPath}/`);
-  const wrongType = new Set(errors.filter((e) => e.keyword === 'type').map((e) => e.instancePath));
+  const single = errors.filter(
+    (e) => !CARRIERS.has(e.keyword) && e.propertyName === undefined && !unions.some((u) => e.schemaPath.startsWith(u)),
+  );
+  const wrongType = new Set(single.filter((e) => e.keyword === 'type').map((e) => e.instancePath));
   const seen = new Set<string>();
-  return errors.filter((e) => {
-    if (CARRIERS.has(e.keyword) || e.propertyName !== undefined) return false;
-    if (unions.some((u) => e.schemaPath.startsWith(u))) return false;
+  return single.filter((e) => {
     if (e.keyword !== 'type' && wrongType.has(e.instancePath)) return false;
     const key = `${e.instancePath}|${e.keyword}|${JSON.stringify(e.keyword === 'type' ? '' : e.params)}`;
     if (seen.has(key)) return false;
