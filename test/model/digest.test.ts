@@ -1,0 +1,48 @@
+import { createHash } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { fileDigest, modelDigests } from '../../src/model/digest.js';
+import { openModelFolder } from '../../src/model/folder.js';
+import { rejectionOf } from '../text/helpers.js';
+import { temporary } from './helpers.js';
+
+const sha = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+test('a digest is that of the content, also after a change', async () => {
+  const folder = temporary({ a: 'first' });
+  const path = join(folder, 'a');
+  assert.is(await fileDigest(path), sha('first'));
+  assert.is(await fileDigest(path), sha('first'));
+  writeFileSync(path, 'second!');
+  assert.is(await fileDigest(path), sha('second!'));
+  const gone = await rejectionOf(() => fileDigest(join(folder, 'gone')));
+  assert.is(gone.code, 'MODEL_INVALID');
+});
+
+test('digests of a model cover configuration, template, programs and their external weights', async () => {
+  const folder = temporary({
+    'config.json': '{"model_type":"internvl"}',
+    'chat_template.jinja': 'x',
+    'tokenizer.json': '{}',
+    'vision.onnx': 'v',
+    'vision.onnx.data': 'w',
+    'language.onnx': 'l',
+    'language.onnx_data': 'm',
+    'model.safetensors': 'not read by a run',
+  });
+  const digests = await modelDigests(await openModelFolder({ path: folder }));
+  assert.equal(Object.keys(digests), [
+    'chat_template.jinja',
+    'config.json',
+    'language.onnx',
+    'language.onnx_data',
+    'tokenizer.json',
+    'vision.onnx',
+    'vision.onnx.data',
+  ]);
+  assert.is(digests['vision.onnx.data'], sha('w'));
+});
+
+test.run();

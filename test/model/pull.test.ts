@@ -1,0 +1,207 @@
+import { createHash } from 'node:crypto';
+import { existsSync, lstatSync, readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { openModelFolder } from '../../src/model/folder.js';
+import { pullModel } from '../../src/model/pull.js';
+import { cachedModels, reportModel } from '../../src/model/report.js';
+import { rejectionOf } from '../text/helpers.js';
+import { COMMIT, temporary } from './helpers.js';
+
+const FILES: Readonly<Record<string, string>> = {
+  'config.json': '{"model_type":"internvl"}',
+  'tokenizer.json': '{"model":{"type":"BPE"}}',
+  'chat_template.jinja': 'ü'.repeat(100),
+  'onnx/vision.onnx': 'v'.repeat(100_000),
+  'onnx/vision.onnx_data': 'd'.repeat(10),
+  'model.safetensors': 'weights',
+  'model.safetensors.index.json': '{}',
+  'README.md': '# model',
+};
+const LFS = new Set(['onnx/vision.onnx', 'onnx/vision.onnx_data', 'model.safetensors']);
+
+interface Fake {
+  readonly url: string;
+  readonly requests: string[];
+  /** Changes what a request gets. */
+  intercept: (path: string, response: ServerResponse) => boolean;
+  close(): Promise<void>;
+}
+
+const bytes = (name: string): Buffer => Buffer.from(FILES[name] ?? '');
+
+function entry(name: string) {
+  const content = bytes(name);
+  const oid = createHash('sha1').update(`blob ${content.length}\0`).update(content).digest('hex');
+  const sha256 = createHash('sha256').update(content).digest('hex');
+  return LFS.has(name)
+    ? {
+        type: 'file',
+        path: name,
+        size: content.length,
+        oid,
+        lfs: { oid: sha256, size: content.length, pointerSize: 130 },
+      }
+    : { type: 'file', path: name, size: content.length, oid };
+}
+
+/** Imitates the parts of the hub's API that a pull uses. */
+async function fakeHub(): Promise<Fake> {
+  const fake: { requests: string[]; intercept: Fake['intercept'] } = { requests: [], intercept: () => false };
+  const server = createServer((request: IncomingMessage, response: ServerResponse) => {
+    const url = new URL(request.url ?? '/', 'http://hub');
+    fake.requests.push(`${request.method} ${url.pathname}`);
+    if (fake.intercept(url.pathname, response)) return;
+    const json = (value: unknown): void => {
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
+    };
+    if (url.pathname === '/api/models/org/m/revision/main' || url.pathname === `/api/models/org/m/revision/${COMMIT}`) {
+      return json({ _id: '1', id: 'org/m', sha: COMMIT, lastModified: '2026-01-01T00:00:00Z' });
+    }
+    if (url.pathname === `/api/models/org/m/tree/${COMMIT}`) {
+      return json([{ type: 'directory', path: 'onnx', size: 0, oid: '0' }, ...Object.keys(FILES).map(entry)]);
+    }
+    const name = url.pathname.replace(`/org/m/resolve/${COMMIT}/`, '');
+    if (FILES[name] !== undefined) {
+      const content = bytes(name);
+      const range = /bytes=(\d+)-(\d+)/.exec(request.headers.range ?? '');
+      const [from, to] = range === null ? [0, content.length - 1] : [Number(range[1]), Number(range[2])];
+      const part = content.subarray(from, to + 1);
+      response.writeHead(range === null ? 200 : 206, {
+        etag: '"x"',
+        'content-length': part.length,
+        'content-range': `bytes ${from}-${to}/${content.length}`,
+      });
+      response.end(part);
+      return;
+    }
+    response.writeHead(404, { 'content-type': 'application/json' }).end('{"error":"Repository not found"}');
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return Object.assign(fake, {
+    url: `http://127.0.0.1:${port}`,
+    close: () => new Promise<void>((resolve) => server.close(() => resolve())),
+  });
+}
+
+async function withHub(action: (hub: Fake, env: Record<string, string>) => Promise<void>): Promise<void> {
+  const hub = await fakeHub();
+  try {
+    await action(hub, { HF_HUB_CACHE: temporary(), HF_ENDPOINT: hub.url });
+  } finally {
+    await hub.close();
+  }
+}
+
+test('a pull fills the standard cache with what a run reads, and no more', async () => {
+  await withHub(async (_hub, env) => {
+    const seen: string[] = [];
+    const result = await pullModel('org/m', { env, onFile: (file) => seen.push(file.path) });
+    const repo = join(env['HF_HUB_CACHE']!, 'models--org--m');
+    assert.is(result.commit, COMMIT);
+    assert.is(result.folder, join(repo, 'snapshots', COMMIT));
+    const wanted = [
+      'config.json',
+      'tokenizer.json',
+      'chat_template.jinja',
+      'onnx/vision.onnx',
+      'onnx/vision.onnx_data',
+    ];
+    assert.equal(seen, wanted);
+    assert.equal(result.skipped, ['model.safetensors', 'model.safetensors.index.json', 'README.md']);
+    for (const name of wanted) {
+      const path = join(result.folder, name);
+      assert.ok(lstatSync(path).isSymbolicLink());
+      assert.ok(readFileSync(path).equals(bytes(name)), name);
+    }
+    assert.is(readFileSync(join(repo, 'refs', 'main'), 'utf8'), COMMIT);
+    const folder = await openModelFolder({ hub: 'org/m' }, { env });
+    assert.is(folder.files.config['model_type'], 'internvl');
+    assert.equal(cachedModels(env), ['org/m']);
+  });
+});
+
+test('a second pull asks for no file again; --all brings the rest', async () => {
+  await withHub(async (hub, env) => {
+    await pullModel('org/m', { env });
+    hub.requests.length = 0;
+    const again = await pullModel('org/m', { env, revision: COMMIT });
+    assert.ok(again.files.every((file) => file.cached));
+    assert.not.ok(hub.requests.some((request) => request.includes('/resolve/')));
+    const all = await pullModel('org/m', { env, all: true });
+    assert.is(all.files.length, Object.keys(FILES).length);
+    assert.ok(existsSync(join(all.folder, 'model.safetensors')));
+  });
+});
+
+test('a damaged file is DOWNLOAD_FAILED, is not kept, and the name is not set', async () => {
+  await withHub(async (hub, env) => {
+    hub.intercept = (path, response) => {
+      if (!path.endsWith('/tokenizer.json')) return false;
+      const wrong = 'x'.repeat(bytes('tokenizer.json').length);
+      response.writeHead(200, { etag: '"x"', 'content-range': `bytes 0-0/${wrong.length}` }).end(wrong);
+      return true;
+    };
+    const error = await rejectionOf(() => pullModel('org/m', { env }));
+    assert.is(error.code, 'DOWNLOAD_FAILED');
+    assert.match(error.message, 'tokenizer.json');
+    const repo = join(env['HF_HUB_CACHE']!, 'models--org--m');
+    assert.not.ok(existsSync(join(repo, 'refs', 'main')));
+    assert.not.ok(existsSync(join(repo, 'snapshots', COMMIT, 'tokenizer.json')));
+    hub.intercept = () => false;
+    assert.is((await pullModel('org/m', { env })).files.length, 5);
+  });
+});
+
+test('what the hub refuses says what to do', async () => {
+  await withHub(async (hub, env) => {
+    const unknown = await rejectionOf(() => pullModel('org/unknown', { env }));
+    assert.is(unknown.code, 'DOWNLOAD_FAILED');
+    assert.match(unknown.message, 'status 404');
+    hub.intercept = (_path, response) => {
+      response.writeHead(403, { 'content-type': 'application/json' }).end('{"error":"gated"}');
+      return true;
+    };
+    assert.match((await rejectionOf(() => pullModel('org/m', { env }))).message, 'HF_TOKEN');
+    hub.intercept = (_path, response) => {
+      response.destroy();
+      return true;
+    };
+    assert.match((await rejectionOf(() => pullModel('org/m', { env }))).message, 'check the network');
+  });
+});
+
+test('names of files that would leave the cache are refused', async () => {
+  await withHub(async (hub, env) => {
+    hub.intercept = (path, response) => {
+      if (!path.includes('/tree/')) return false;
+      const evil = { type: 'file', path: '../../evil.json', size: 1, oid: 'a'.repeat(40) };
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify([evil]));
+      return true;
+    };
+    const error = await rejectionOf(() => pullModel('org/m', { env }));
+    assert.is(error.code, 'DOWNLOAD_FAILED');
+    assert.match(error.message, 'unsafe name');
+  });
+  assert.is((await rejectionOf(() => pullModel('../m', { env: {} }))).code, 'OPTION_INVALID');
+});
+
+test('a report tells files, sizes, what is missing and what the family finds wrong', async () => {
+  await withHub(async (_hub, env) => {
+    await pullModel('org/m', { env });
+    const report = await reportModel({ hub: 'org/m' }, { env });
+    assert.is(report.family, null);
+    assert.is(report.problem?.code, 'MODEL_INVALID');
+    assert.is(report.files.find((file) => file.file === 'vision program')?.bytes, 100_000);
+    assert.equal(
+      report.missing.map((m) => m.file),
+      ['tokenizer_config.json', 'language.onnx'],
+    );
+  });
+});
+
+test.run();
