@@ -17,6 +17,7 @@ from .world import COLORS, SHAPES, SIZES, Scene, image_size, make_scene
 TILE = 112
 MAX_TILES = 4
 LENGTH = 208
+SHORT = 160
 NO_IMAGE = "there is no image"
 Grid = tuple[int, int]
 
@@ -126,13 +127,17 @@ class Packer:
             self.cache[text] = self.encode(text)
         return self.cache[text]
 
-    def pack(self, rng: np.random.Generator, items: list[tuple[np.ndarray, Scene, Grid]], independent: float = 0.7, detect: bool = True) -> Batch:
+    def pack(self, rng: np.random.Generator, items: list[tuple[np.ndarray, Scene, Grid]], independent: float = 0.7, detect: bool = True,
+             length: int = LENGTH, whole: float = 0.0) -> Batch:
+        """`whole` is the share of tiled scenes shown as their whole-image tile alone."""
         rows = len(items)
-        ids = np.zeros((rows, LENGTH), np.int64)
+        ids = np.zeros((rows, length), np.int64)
         batch = Batch(np.zeros(0), ids, np.zeros_like(ids), np.full_like(ids, -1), np.full_like(ids, -100),
                       np.zeros(ids.shape, bool), np.zeros_like(ids), [], {})
         used = []
         for row, (pixels, scene, grid) in enumerate(items):
+            if len(pixels) > 1 and rng.random() < whole:
+                pixels, grid = pixels[-1:], (1, 1)
             blind = detect and rng.random() < 0.015
             if not blind:
                 used.append((pixels, scene, grid))
@@ -146,8 +151,8 @@ class Packer:
         prefix = self.prefixes[tiles]
         end = start = len(prefix)
         batch.ids[row, :end], batch.positions[row, :end], batch.segments[row, :end] = prefix, np.arange(end), 0
-        segment, misses = 0, 0
-        while misses < 3 and end < LENGTH - 12:
+        segment, misses, length = 0, 0, batch.ids.shape[1]
+        while misses < 3 and end < length - 12:
             talk = [random_turn(rng, scene)] if rng.random() < independent else conversation(rng, scene, int(rng.integers(2, 5)))
             position, segment = start, segment + 1
             for turn in talk:
@@ -155,7 +160,7 @@ class Packer:
                 lead = [] if position == start else self.next_user
                 question, answer = lead + self.text(prompt.asked(turn.question)), self.text(prompt.answered(answer_text))
                 size = len(question) + len(answer)
-                if end + size > LENGTH:
+                if end + size > length:
                     misses += 1
                     break
                 span = slice(end, end + size)
@@ -173,7 +178,7 @@ class Packer:
 
 
 def detection_targets(scene: Scene, grid: Grid, cells: int = 4) -> dict[str, np.ndarray]:
-    """Per image token [tiles * 16]: which shape has its centre there; boxes relative to the tile."""
+    """Per image token [tiles * 16]: which shape has its centre there, and its box in fractions of the tile."""
     columns, rows = grid
     frames = [(c / columns, r / rows, 1 / columns, 1 / rows) for r in range(rows) for c in range(columns)]
     whole = len(frames) == 1
@@ -191,7 +196,8 @@ def detection_targets(scene: Scene, grid: Grid, cells: int = 4) -> dict[str, np.
             at = index * cells * cells + line * cells + column
             kind[at], color[at] = SHAPES.index(shape.kind), COLORS.index(shape.color)
             size[at] = SIZES.index(shape.size) if index == len(frames) - 1 else -1
-            box[at] = (x * cells - column, y * cells - line, (shape.box[2] - shape.box[0]) / width * 2, (shape.box[3] - shape.box[1]) / height * 2)
+            edges = ((shape.box[0] - left) / width, (shape.box[1] - top) / height, (shape.box[2] - left) / width, (shape.box[3] - top) / height)
+            box[at] = np.clip(edges, -0.5, 1.5)
     return {"kind": kind, "color": color, "size": size, "box": box}
 
 

@@ -9,6 +9,7 @@ import argparse
 import json
 import re
 from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,18 @@ def table(results: list[Result]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
+def measure(model: Path, seed: int, most: float, indices: range) -> tuple[list[Result], list[dict[str, object]]]:
+    """The results of the scenes with these indices; a scene depends on nothing but the seed and its index."""
+    seer = Seer(model)
+    results: list[Result] = []
+    wrong: list[dict[str, object]] = []
+    for index in indices:
+        rng = np.random.default_rng([seed, index])
+        scene = make_scene(rng, *any_size(rng, most))
+        results += scene_results(seer, rng, scene, draw_scene(rng, scene), wrong)
+    return results, wrong
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tools.shapes.evaluate", description=__doc__)
     parser.add_argument("model", type=Path)
@@ -158,20 +171,23 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=HELD_OUT)
     parser.add_argument("--most", type=float, default=1600, help="largest geometric mean of width and height")
     parser.add_argument("--json", type=Path, help="write the figures and the wrong answers here")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
-    seer, results, wrong = Seer(args.model, args.threads), [], []  # type: ignore[var-annotated]
-    for index in range(args.scenes):
-        rng = np.random.default_rng([args.seed, index])
-        scene = make_scene(rng, *any_size(rng, args.most))
-        results += scene_results(seer, rng, scene, draw_scene(rng, scene), wrong)
+    results: list[Result] = []
+    wrong: list[dict[str, object]] = []
+    with ProcessPoolExecutor(args.jobs) as pool:
+        parts = [pool.submit(measure, args.model, args.seed, args.most, range(j, args.scenes, args.jobs)) for j in range(args.jobs)]
+        for part in parts:
+            results += part.result()[0]
+            wrong += part.result()[1]
     print(table(results))
     kinds: dict[str, list[Result]] = defaultdict(list)
     for r in results:
         kinds[r.kind].append(r)
     print("\n" + "\n".join(f"{k:12s} n={len(v):5d}  {share(v)} %" for k, v in kinds.items()))
     if args.json:
-        args.json.write_text(json.dumps({"scenes": args.scenes, "seed": args.seed, "accuracy": {k: share(v) for k, v in kinds.items()}, "wrong": wrong}, indent=1) + "\n")
+        facts = {"scenes": args.scenes, "seed": args.seed, "accuracy": {k: share(v) for k, v in kinds.items()}, "wrong": wrong}
+        args.json.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":

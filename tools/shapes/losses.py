@@ -41,7 +41,7 @@ class Detector(nn.Module):
         loss = F.binary_cross_entropy_with_logits(here[:, 0], there.float())
         loss = loss + F.cross_entropy(kind, t["kind"], ignore_index=-1) * 0.4 + F.cross_entropy(color, t["color"], ignore_index=-1) * 0.4
         loss = loss + F.cross_entropy(size, t["size"], ignore_index=-1) * 0.3
-        return loss + F.smooth_l1_loss(box[there], t["box"][there], beta=0.05) * 1.5
+        return loss + F.smooth_l1_loss(box[there], t["box"][there], beta=0.02) * 6
 
 
 def soft_targets(numbers: dict[int, int], vocab: int) -> torch.Tensor:

@@ -1,7 +1,9 @@
 """Trains the model within a time budget: python -m tools.shapes.train --minutes 60 --pool POOL --out RUN
 
 Stage 1 trains the vision tower and projector with a detection head; stage 2 trains everything on packed
-questions and answers, the detection loss fading out. A run resumes from its last checkpoint.
+questions and answers, the detection loss fading out. The first part of stage 2 shows most pictures as one
+whole-image tile, in short sequences: what is where is learnt there, at half the cost. A run resumes from
+its last checkpoint.
 """
 from __future__ import annotations
 
@@ -19,13 +21,14 @@ import numpy as np
 import torch
 from transformers import InternVLForConditionalGeneration
 
-from .data import Batch, Packer, Pool, detection_targets, stack_targets
+from .data import SHORT, Batch, Packer, Pool, detection_targets, stack_targets
 from .folder import new_model, write_model, write_processor
 from .losses import Detector, answer_logits, answer_loss, see, soft_targets
 from .tokenizer import build_tokenizer
 
 PEAK = 1e-3
 WARMUP = 100
+EASY = 0.34  # the share of stage 2 that shows most pictures as one tile
 
 
 def ahead(make: Callable[[], object], depth: int = 2) -> Callable[[], object]:
@@ -78,6 +81,7 @@ class Run:
         self.pool, self.val = Pool(pool), Pool(val)
         self.rng = np.random.default_rng(seed + 17)
         self.table = soft_targets(self.packer.numbers, self.tokenizer.get_vocab_size())
+        self.easy = True
         self.saved: dict[str, object] = {}
         if (out / "checkpoint.pt").exists():
             self.saved = torch.load(out / "checkpoint.pt", weights_only=True)
@@ -110,6 +114,13 @@ class Run:
                 targets.append({k: v[i * 16 : i * 16 + 16] for k, v in facts.items()})
         return np.stack(tiles), stack_targets(targets)
 
+    def talks(self) -> Batch:
+        """Stage 2: packed questions and answers."""
+        items = self.pick(self.size)
+        if self.easy:
+            return self.packer.pack(self.rng, items, length=SHORT, whole=0.9 if self.rng.random() < 0.85 else 0.0)  # type: ignore[arg-type]
+        return self.packer.pack(self.rng, items, whole=0.1)  # type: ignore[arg-type]
+
     def stage(self, number: int, minutes: float, floor: float, weight: float = 1.0) -> None:
         parts = (self.model.model.vision_tower, self.model.model.multi_modal_projector, self.head) if number == 1 else (self.model, self.head)
         optimizer = torch.optim.AdamW(grouped(*parts), lr=PEAK, betas=(0.9, 0.98))
@@ -117,13 +128,14 @@ class Run:
         if self.saved.get("stage") == number:
             optimizer.load_state_dict(self.saved["optimizer"])  # type: ignore[arg-type]
             clock, step = Clock(minutes * 60, float(self.saved["spent"])), int(self.saved["step"])  # type: ignore[arg-type]
-        fetch = ahead(self.looks if number == 1 else lambda: self.packer.pack(self.rng, self.pick(self.size)))  # type: ignore[arg-type]
+        fetch = ahead(self.looks if number == 1 else self.talks)
         params = [p for group in optimizer.param_groups for p in group["params"]]
         last_save = last_check = time.monotonic()
         sums: dict[str, float] = defaultdict(float)
         while (done := clock.tick()) < 1:
             for group in optimizer.param_groups:
                 group["lr"] = rate(step, done, floor)
+            self.easy = done < EASY
             item = fetch()
             optimizer.zero_grad(set_to_none=True)
             if number == 1:
@@ -150,7 +162,7 @@ class Run:
             if now - last_save > 150:
                 self.save(number, step, clock, optimizer)
                 last_save = now
-            if number == 2 and now - last_check > 400:
+            if number == 2 and now - last_check > 300:
                 self.log(step=step, **self.check())
                 last_check = time.monotonic()
         self.saved = {}
@@ -194,6 +206,10 @@ def main() -> None:
         run.stage(1, args.first, floor=0.3)
     run.stage(2, args.minutes, floor=0.01, weight=0.3)
     run.log(final=True, **run.check(1000))
+    with torch.no_grad():
+        for weight in run.model.parameters():
+            weight.copy_(weight.half().float())
+    run.log(rounded_to_f16=True, **run.check(1000))
     folder = args.out / "model"
     folder.mkdir(exist_ok=True)
     write_processor(folder, run.tokenizer)
