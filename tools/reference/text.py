@@ -10,8 +10,10 @@ import json
 import random
 from pathlib import Path
 
+import PIL
 import tokenizers
 import transformers
+from text_pixels import pixel_cases
 from text_prompts import chat_prompts, hf_prompts, write_chat_folder, write_hf_folder
 from text_samples import corpus
 from text_tokenizers import BUILDERS
@@ -64,6 +66,7 @@ def main() -> None:
         base = "llama2" if template == "phi3-chat" else "qwen2"
         write_chat_folder(folder, args.out / base / "tokenizer.json", template)
         write(args.out / f"prompts-{folder.name}.json", {"versions": VERSIONS, "cases": chat_prompts(folder)})
+    write(args.out / "pixels.json", {"versions": {**VERSIONS, "pillow": PIL.__version__}, "cases": pixel_cases(args.model)})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,115 @@
+import { join } from 'node:path';
+import sharp from 'sharp';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { ItemResult, NodeContext, NodeInputs } from '../../../src/contracts/node.js';
+import type { AnswerValue, CompletionValue, ImageValue } from '../../../src/contracts/ports.js';
+import { openModel } from '../../../src/model/context.js';
+import { run } from '../../../src/nodes/fuse/run.js';
+import { packageRoot } from '../../../src/util/package-root.js';
+
+const folder = join(packageRoot(), 'test', 'golden', 'text', 'internvl-chat-internvl2_5');
+
+function context(options: Record<string, unknown> = {}): NodeContext {
+  const unused = () => assert.unreachable('not for fuse');
+  return {
+    node: 'fuse',
+    options: { overlay: 'none', exif_orientation: true, ...options },
+    model: () => openModel({ path: folder }),
+    program: async () => unused() as never,
+    span: () => undefined,
+    emitText: unused,
+    progress: () => undefined,
+    checkCancelled: () => undefined,
+  };
+}
+
+function completion(text: string, rawText = text): CompletionValue {
+  return {
+    kind: 'completion',
+    text,
+    rawText,
+    ids: new Int32Array(),
+    finish: 'eos',
+    promptTokens: 1,
+    prefillMs: 0,
+    decodeMs: 0,
+    firstTokenAt: 0,
+    prefillChunks: [1],
+  };
+}
+
+async function picture(width: number, height: number, orientation = 1): Promise<ImageValue> {
+  const image = sharp({ create: { width, height, channels: 3, background: 'white' } });
+  return { kind: 'image', name: 'x.jpg', bytes: await image.withMetadata({ orientation }).jpeg().toBuffer() };
+}
+
+function answerOf(result: ItemResult | undefined): AnswerValue {
+  assert.ok(result?.ok === true, result?.ok === false ? result.error.what : 'no result');
+  return (result as ItemResult & { readonly ok: true }).outputs['answer'] as AnswerValue;
+}
+
+async function fuse(item: NodeInputs, options: Record<string, unknown> = {}): Promise<AnswerValue> {
+  return answerOf((await run([item], context(options)))[0]);
+}
+
+const GROUNDED = '<ref>red circle</ref><box>[[100, 200, 500, 1000]]</box>';
+
+test('boxes are pixels of the upright image', async () => {
+  const answer = await fuse({ text: completion(GROUNDED), image: await picture(200, 100) });
+  assert.equal(answer.boxes[0]!.box, [20, 20, 100, 100]);
+  assert.is(answer.text, 'red circle');
+  assert.is(answer.finish, 'eos');
+  const turned = await picture(100, 200, 6);
+  assert.equal((await fuse({ text: completion(GROUNDED), image: turned })).boxes[0]!.box, [20, 20, 100, 100]);
+  const raw = await fuse({ text: completion(GROUNDED), image: turned }, { exif_orientation: false });
+  assert.equal(raw.boxes[0]!.box, [10, 40, 50, 200]);
+});
+
+test('tags that are special tokens are read from the raw text; the end token is not shown', async () => {
+  const text = completion('red circle[[100, 200, 500, 1000]]', `${GROUNDED}<|im_end|>`);
+  const answer = await fuse({ text, image: await picture(200, 100) });
+  assert.is(answer.text, 'red circle');
+  assert.is(answer.boxes.length, 1);
+});
+
+test('text without boxes, and text without image, stay as they are', async () => {
+  const plain = await fuse({ text: completion(' three '), image: await picture(9, 9) });
+  assert.equal([plain.text, plain.boxes], [' three ', []]);
+  const alone = await fuse({ text: { kind: 'text', text: GROUNDED } });
+  assert.equal([alone.text, alone.boxes, alone.finish], [GROUNDED, [], undefined]);
+});
+
+test('an overlay is a PNG or SVG when asked for, by itself when there are boxes', async () => {
+  const item = { text: completion(GROUNDED), image: await picture(200, 100) };
+  assert.is((await fuse(item)).overlay, undefined);
+  const png = await fuse(item, { overlay: 'png' });
+  const meta = await sharp(png.overlay!.bytes).metadata();
+  assert.equal([meta.format, meta.width, meta.height], ['png', 200, 100]);
+  const svg = await fuse(item, { overlay: 'svg' });
+  assert.match(Buffer.from(svg.overlay!.bytes).toString(), /^<svg[\s\S]*red circle/);
+  assert.is((await fuse(item, { overlay: 'auto' })).overlay?.format, 'png');
+  assert.is((await fuse({ ...item, text: completion('none') }, { overlay: 'auto' })).overlay, undefined);
+});
+
+test('structured output is read from the text', async () => {
+  const schema = { type: 'object', required: ['count'] };
+  assert.equal((await fuse({ text: completion('```json\n{"count": 2}\n```') }, { schema })).json, {
+    valid: true,
+    value: { count: 2 },
+  });
+  assert.is((await fuse({ text: completion('two') }, { schema })).json?.valid, false);
+  assert.is((await fuse({ text: completion('{}') })).json, undefined);
+});
+
+test('an item without text or with a broken image fails alone', async () => {
+  const broken: ImageValue = { kind: 'image', name: 'b', bytes: Buffer.from('no picture') };
+  const items: NodeInputs[] = [{}, { text: completion(GROUNDED), image: broken }, { text: completion('ok') }];
+  const results = await run(items, context());
+  assert.equal(
+    results.map((r) => (r.ok ? 'ok' : r.error.code)),
+    ['INPUT_MISSING', 'IMAGE_UNSUPPORTED', 'ok'],
+  );
+});
+
+test.run();
