@@ -15,7 +15,6 @@ export type RunStatus = 'running' | 'done' | 'failed' | 'cancelled';
 
 /** What stays of a run: schemas/run.schema.json describes it. */
 export interface RunRecord {
-  readonly $schema: string;
   readonly format: 1;
   readonly status: RunStatus;
   readonly recipe: {
@@ -138,7 +137,6 @@ export class RunDirectory {
     const { plan, versions, inputs, warnings } = this.#options;
     const ended = ending.status === 'running' ? {} : { endedAt: new Date().toISOString() };
     const record: RunRecord = {
-      $schema: 'https://vlm-run.dev/schemas/run.schema.json',
       format: 1,
       status: ending.status,
       recipe: {
