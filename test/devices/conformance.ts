@@ -249,7 +249,13 @@ export function conformance(target: ConformanceTarget): void {
     const bad: readonly [string, Record<string, Tensor>][] = [
       ['surprise', { ...good, surprise: positions }],
       ['past_key.0', { ...good, 'past_key.0': positions }],
-      ['position_ids', { ...good, position_ids: { dtype: 'float32', dims: positions.dims, data: new Float32Array(positions.data.length) } }],
+      [
+        'position_ids',
+        {
+          ...good,
+          position_ids: { dtype: 'float32', dims: positions.dims, data: new Float32Array(positions.data.length) },
+        },
+      ],
       ['position_ids', { ...good, position_ids: { ...positions, dims: [positions.data.length] } as Tensor }],
       ['position_ids', { ...good, position_ids: { dtype: 'int64', dims: [1, 77], data: new BigInt64Array(77) } }],
       ['input_ids', { ...good, input_ids: { dtype: 'int64', dims: positions.dims, data: new BigInt64Array(99) } }],
@@ -304,7 +310,12 @@ async function firstCall(session: ProgramSession, state: DeviceState): Promise<R
     describe: () => session.describe(),
     activate: () => session.activate(),
     deactivate: () => session.deactivate(),
-    createState: () => ({ batch: state.batch, ctxLen: state.ctxLen, row: (i) => state.row(i), release: () => undefined }),
+    createState: () => ({
+      batch: state.batch,
+      ctxLen: state.ctxLen,
+      row: (i) => state.row(i),
+      release: () => undefined,
+    }),
     close: () => session.close(),
     run: (_, given, wanted, options) => {
       inputs ??= { ...given };
