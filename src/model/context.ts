@@ -1,12 +1,11 @@
 /** A model folder, opened for use: family and text adapters, each made when first asked for. */
 import type { ProgramDescription, ProgramRole } from '../contracts/device.js';
-import { VlmError } from '../contracts/errors.js';
 import type { FamilyModel } from '../contracts/family.js';
 import type { ModelContext, TextModel } from '../contracts/node.js';
 import type { RecipeModel } from '../contracts/recipe.js';
 import { familyFor } from '../families/index.js';
 import { createTextModel } from '../text/text-model.js';
-import { type FolderOptions, type ModelFolder, openModelFolder } from './folder.js';
+import { type FolderOptions, type ModelFolder, missingError, openModelFolder } from './folder.js';
 import { readJson } from './read.js';
 
 export interface ContextOptions {
@@ -35,20 +34,16 @@ export async function openModel(ref: RecipeModel, options: FolderOptions & Conte
 
 function openText(folder: ModelFolder): TextModel {
   const path = folder.paths['tokenizer.json'];
-  if (path === undefined) {
-    const gone = folder.missing.find((missing) => missing.file === 'tokenizer.json');
-    throw new VlmError('MODEL_MISSING', {
-      what: `The tokenizer of ${folder.name} is missing`,
-      expected: 'tokenizer.json',
-      where: folder.folders.join(', '),
-      ...(gone === undefined ? {} : { hint: gone.remedy }),
-    });
-  }
   return createTextModel({
-    tokenizer: () => readJson(path, 'TOKENIZER_INVALID'),
+    tokenizer: () => {
+      if (path === undefined) {
+        throw missingError(folder, `The tokenizer of ${folder.name} is missing`, 'tokenizer.json');
+      }
+      return readJson(path, 'TOKENIZER_INVALID');
+    },
     tokenizerConfig: folder.files.tokenizerConfig,
     chatTemplate: folder.files.chatTemplate,
-    tokenizerFile: path,
+    tokenizerFile: path ?? 'tokenizer.json',
     templateFile: folder.templateFile,
   });
 }

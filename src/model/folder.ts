@@ -1,11 +1,12 @@
 /** A model as files: a folder, a snapshot of the Hugging Face cache, or both (the folder first), and what is missing. */
-import { statSync } from 'node:fs';
-import { basename, resolve } from 'node:path';
+import { existsSync, statSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
 import type { ProgramRole } from '../contracts/device.js';
 import { VlmError } from '../contracts/errors.js';
 import type { ModelFiles } from '../contracts/family.js';
 import type { RecipeModel } from '../contracts/recipe.js';
 import { pickTemplate } from '../text/template.js';
+import { packageRoot } from '../util/package-root.js';
 import { checkHubId, type Environment, findSnapshot, hubCache } from './hub.js';
 import { type FoundProgram, findProgram } from './programs.js';
 import { locate, readJson, readText } from './read.js';
@@ -38,7 +39,7 @@ export interface ModelFolder {
 }
 
 const PULL = (hub: string, revision?: string): string =>
-  `vlm-run models pull ${hub}${revision === undefined ? '' : ` --revision ${revision}`}`;
+  `vlm-run models pull ${hub}${revision === undefined || revision === 'main' ? '' : ` --revision ${revision}`}`;
 
 /** Opens a model reference of a recipe. Throws MODEL_MISSING and MODEL_INVALID; missing parts are listed, not thrown. */
 export async function openModelFolder(ref: RecipeModel, options: FolderOptions = {}): Promise<ModelFolder> {
@@ -103,6 +104,9 @@ function searchFolders(ref: RecipeModel, baseDir: string, env: Environment) {
   const id = checkHubId(ref.hub);
   const snapshot = findSnapshot(id, ref.revision, env);
   if (snapshot !== null) folders.push(snapshot.folder);
+  const known = join(packageRoot(), 'models', 'hub', id.replaceAll('/', '--'));
+  // Enough for planning; what a run needs beyond it is listed as missing.
+  if (folders.length === 0 && existsSync(known)) folders.push(known);
   if (folders.length === 0) {
     throw new VlmError('MODEL_MISSING', {
       what: `The model ${id}${ref.revision === undefined ? '' : ` at revision ${ref.revision}`} is not on this machine`,
@@ -172,32 +176,43 @@ function missingParts(folder: Open): readonly MissingFile[] {
     missing.push({
       file: explicit ? (candidates[0] ?? role) : `${role}.onnx`,
       neededFor: role === 'vision' ? 'images: the vision program' : 'answers: the language program',
-      remedy: programRemedy(role, explicit, candidates),
+      remedy: programRemedy(folder, role),
     });
   }
   return missing;
 }
 
-function programRemedy(role: ProgramRole, explicit: boolean, candidates: readonly string[]): string {
+function programRemedy(folder: Open, role: ProgramRole): string {
+  const { explicit, candidates } = folder.programs[role];
   if (explicit) return `correct model.programs.${role}: there is no such file`;
   if (candidates.length > 1) {
     return `say which one it is with model.programs.${role}: ${candidates.map((path) => basename(path)).join(', ')}`;
   }
+  const id = folder.hub?.id ?? folder.name;
   return (
-    `export the model as two programs (QEfficient: from_pretrained(…, kv_offload=True).export(); ` +
-    `or vlm-run’s tools/export) and put ${role}.onnx into the folder, or name the file with model.programs.${role}`
+    `export ${id} as two programs (QEfficient: from_pretrained(…, kv_offload=True).export(); or vlm-run’s tools/export) ` +
+    `and name the files with model.programs.vision and model.programs.language`
   );
+}
+
+/** MODEL_MISSING for one missing part; the hint goes through everything that is missing, each remedy once. */
+export function missingError(folder: ModelFolder, what: string, file: string): VlmError {
+  const remedies = [...new Set(folder.missing.map((part) => part.remedy))];
+  return new VlmError('MODEL_MISSING', {
+    what,
+    expected: file,
+    where: folder.folders.join(', '),
+    hint:
+      folder.missing.length > 1
+        ? `missing in all: ${folder.missing.map((part) => part.file).join(', ')}; ${remedies.join('; ')}`
+        : (remedies[0] ?? 'open the model again'),
+  });
 }
 
 /** Path of a program that has to be there. Throws MODEL_MISSING, saying what to export. */
 export function requireProgram(folder: ModelFolder, role: ProgramRole): string {
-  const { path } = folder.programs[role];
+  const { path, explicit, candidates } = folder.programs[role];
   if (path !== null) return path;
-  const gone = folder.missing.find(({ neededFor }) => neededFor.endsWith(`${role} program`));
-  throw new VlmError('MODEL_MISSING', {
-    what: `The ${role} program of ${folder.name} is missing`,
-    expected: gone?.file ?? `${role}.onnx`,
-    where: folder.folders.join(', '),
-    hint: gone?.remedy ?? `name the file with model.programs.${role}`,
-  });
+  const file = explicit ? (candidates[0] ?? role) : `${role}.onnx`;
+  throw missingError(folder, `The ${role} program of ${folder.name} is missing`, file);
 }

@@ -90,6 +90,19 @@ export function withSystem(
   return adds ? [message, ...rest] : rest;
 }
 
+/** Renders the conversation and puts the tokens of its images in. Throws TEMPLATE_INVALID, IMAGE_TOKENS_MISMATCH. */
+function expandedPrompt(
+  model: PromptModel,
+  messages: readonly ChatMessage[],
+  layouts: readonly (ImageLayout | ImageInfo)[],
+): string {
+  const { family } = model;
+  const pieces = render(model, messages, true).split(family.imagePlaceholder);
+  const places = pieces.length - 1;
+  if (places !== layouts.length) throw mismatch(family.imagePlaceholder, layouts.length, places);
+  return pieces.map((piece, i) => piece + (layouts[i] === undefined ? '' : family.expandImage(layouts[i]))).join('');
+}
+
 /**
  * Renders, expands and tokenizes. `layouts` are those of the images in prompt order (see imageOrder). Throws
  * TEMPLATE_INVALID, TOKENIZER_INVALID, and IMAGE_TOKENS_MISMATCH when text and images do not agree.
@@ -100,12 +113,7 @@ export function planPrompt(
   layouts: readonly (ImageLayout | ImageInfo)[],
 ): PromptPlan {
   const { family, text: tokenizer } = model;
-  const pieces = render(model, messages, true).split(family.imagePlaceholder);
-  const places = pieces.length - 1;
-  if (places !== layouts.length) throw mismatch(family.imagePlaceholder, layouts.length, places);
-  const text = pieces
-    .map((piece, i) => piece + (layouts[i] === undefined ? '' : family.expandImage(layouts[i])))
-    .join('');
+  const text = expandedPrompt(model, messages, layouts);
   // As the reference does: a template that writes the BOS itself gets no second one.
   const addSpecialTokens = tokenizer.bosToken === undefined || !text.startsWith(tokenizer.bosToken);
   const ids = tokenizer.encode(text, { addSpecialTokens });
@@ -131,4 +139,35 @@ function mismatch(token: string, expected: number, received: number): VlmError {
     received: String(received),
     hint: `do not write ${token} in a prompt, unless once for each image where the model allows it`,
   });
+}
+
+/** How long a prompt is; `exact` is false when there was no tokenizer to count with. */
+export interface PromptSize {
+  readonly text: string;
+  readonly promptTokens: number;
+  readonly visionTokens: number;
+  readonly exact: boolean;
+}
+
+/**
+ * The size of a prompt for planning. Without a tokenizer (MODEL_MISSING) it is an upper bound: a byte-level tokenizer
+ * makes no more tokens than there are bytes.
+ */
+export function sizePrompt(
+  model: PromptModel,
+  messages: readonly ChatMessage[],
+  layouts: readonly (ImageLayout | ImageInfo)[],
+): PromptSize {
+  try {
+    const { text, ids, visionTokens } = planPrompt(model, messages, layouts);
+    return { text, promptTokens: ids.length, visionTokens, exact: true };
+  } catch (error) {
+    if (!(error instanceof VlmError) || error.code !== 'MODEL_MISSING') throw error;
+    const text = expandedPrompt(model, messages, layouts);
+    const words = text.replaceAll(model.family.imageToken, '');
+    const visionTokens = layouts.reduce((n, layout) => n + layout.visionTokens, 0);
+    const bos = model.text.bosToken === undefined ? 0 : 1;
+    const promptTokens = new TextEncoder().encode(words).length + visionTokens + bos;
+    return { text, promptTokens, visionTokens, exact: false };
+  }
 }

@@ -4,7 +4,16 @@
  */
 import type { GeometryOptions, ImageLayout } from '../contracts/family.js';
 import type { ChatMessage, ModelContext } from '../contracts/node.js';
-import { conversation, imageOrder, type PromptPlan, placeImages, planPrompt, withSystem } from './plan.js';
+import {
+  conversation,
+  imageOrder,
+  type PromptPlan,
+  type PromptSize,
+  placeImages,
+  planPrompt,
+  sizePrompt,
+  withSystem,
+} from './plan.js';
 
 export interface PromptRequest {
   /** What to ask; leave out when `messages` are given. */
@@ -50,8 +59,9 @@ export function geometryOptions(options: Readonly<Record<string, unknown>> = {})
   };
 }
 
-/** Throws what planPrompt, imageOrder and the family's layout throw. */
-export function preparePrompt(model: Pick<ModelContext, 'family' | 'text'>, request: PromptRequest): PreparedPrompt {
+type PromptModel = Pick<ModelContext, 'family' | 'text'>;
+
+function arrange(model: PromptModel, request: PromptRequest): Omit<PreparedPrompt, 'prompt'> {
   const system = request.options?.['system'];
   const messages = withSystem(model, assemble(request), typeof system === 'string' ? system : undefined);
   const order = imageOrder(messages, request.sizes.length);
@@ -60,5 +70,20 @@ export function preparePrompt(model: Pick<ModelContext, 'family' | 'text'>, requ
     const size = request.sizes[index];
     return size === undefined ? [] : [model.family.layout(size.width, size.height, geometry)];
   });
-  return { messages, order, layouts, prompt: planPrompt(model, messages, layouts) };
+  return { messages, order, layouts };
+}
+
+/** Throws what planPrompt, imageOrder and the family's layout throw. */
+export function preparePrompt(model: PromptModel, request: PromptRequest): PreparedPrompt {
+  const arranged = arrange(model, request);
+  return { ...arranged, prompt: planPrompt(model, arranged.messages, arranged.layouts) };
+}
+
+/** The same for planning, where a missing tokenizer makes an upper bound of the exact number. */
+export function preparePromptSize(
+  model: PromptModel,
+  request: PromptRequest,
+): Omit<PreparedPrompt, 'prompt'> & { readonly prompt: PromptSize } {
+  const arranged = arrange(model, request);
+  return { ...arranged, prompt: sizePrompt(model, arranged.messages, arranged.layouts) };
 }

@@ -8,7 +8,7 @@ import { VlmError } from '../contracts/errors.js';
 import type { ModelContext, NodeOutputs } from '../contracts/node.js';
 import type { ImageInfo, PortValue } from '../contracts/ports.js';
 import type { Plan, PlanNode, Reference } from '../contracts/recipe.js';
-import { preparePrompt } from '../prompt/prepare.js';
+import { preparePromptSize } from '../prompt/prepare.js';
 import type { RunItem } from './item.js';
 
 /** How one image is cut. */
@@ -41,6 +41,8 @@ export interface ShapePlan {
   readonly tiles: number;
   readonly visionTokens: number;
   readonly promptTokens: number;
+  /** False when the model has no tokenizer here: `promptTokens` is then an upper bound. */
+  readonly promptExact: boolean;
   readonly prompt: string;
   /** For each decode node. */
   readonly decodes: readonly PlannedDecode[];
@@ -190,11 +192,18 @@ export async function planShapes(plan: Plan, item: RunItem, sources: PlanSources
     calls: [...visionCalls(plan, prompt), ...decodes.flatMap((d) => languageCalls(d, prompt, sources))],
     programs,
     memoryBytes: known ? programs.reduce((n, p) => n + (p.weightBytes ?? 0) + (p.stateBytes ?? 0), 0) : null,
-    warnings: decodes.flatMap((d) =>
-      d.roomForAnswer < d.maxNewTokens
-        ? [`node "${d.node}": the answer ends after ${d.roomForAnswer} tokens, before max_new_tokens ${d.maxNewTokens}`]
-        : [],
-    ),
+    warnings: [
+      ...(prompt.promptExact
+        ? []
+        : ['the tokenizer is not on this machine: prompt tokens are counted as at most one a byte']),
+      ...decodes.flatMap((d) =>
+        d.roomForAnswer < d.maxNewTokens
+          ? [
+              `node "${d.node}": the answer ends after ${d.roomForAnswer} tokens, before max_new_tokens ${d.maxNewTokens}`,
+            ]
+          : [],
+      ),
+    ],
   };
 }
 
@@ -203,6 +212,7 @@ interface PlannedPrompt {
   readonly tiles: number;
   readonly visionTokens: number;
   readonly promptTokens: number;
+  readonly promptExact: boolean;
   readonly prompt: string;
 }
 
@@ -212,7 +222,7 @@ function planPromptOf(node: PlanNode, item: RunItem, { model, imageSize }: PlanS
   const prompt = values.find((v) => v.kind === 'text');
   const own = messages?.kind === 'messages' ? messages.images : [];
   const images = [...own, ...values.flatMap((v) => (v.kind === 'image' ? [v] : []))];
-  const prepared = preparePrompt(model, {
+  const prepared = preparePromptSize(model, {
     ...(messages?.kind === 'messages' ? { messages: messages.messages, conversationImages: own.length } : {}),
     ...(messages === undefined && prompt?.kind === 'text' ? { prompt: prompt.text } : {}),
     sizes: images.map((image) => imageSize(image.bytes, image.name, node.options)),
@@ -227,7 +237,8 @@ function planPromptOf(node: PlanNode, item: RunItem, { model, imageSize }: PlanS
     images: planned,
     tiles: planned.reduce((n, image) => n + image.tiles, 0),
     visionTokens: prepared.prompt.visionTokens,
-    promptTokens: prepared.prompt.ids.length,
+    promptTokens: prepared.prompt.promptTokens,
+    promptExact: prepared.prompt.exact,
     prompt: prepared.prompt.text,
   };
 }

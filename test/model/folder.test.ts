@@ -152,6 +152,33 @@ test('a folder of configuration stands in where the hub’s snapshot is not on t
   assert.equal(opened.folders, [folder]);
 });
 
+test('a known model of the hub plans from its shipped configuration; a run says all that is missing', async () => {
+  const env = { HF_HOME: temporary() };
+  const folder = await openModelFolder({ hub: 'OpenGVLab/InternVL2_5-1B' }, { env });
+  assert.is(folder.hub?.commit, null);
+  const model = await openModel({ hub: 'OpenGVLab/InternVL2_5-1B' }, { env });
+  assert.is(model.family.layout(640, 480, {}).visionTokens, 13 * 256);
+  for (const error of [codeOf(() => model.text.encode('x')), codeOf(() => requireProgram(folder, 'vision'))]) {
+    assert.is(error.code, 'MODEL_MISSING');
+    for (const part of [
+      'tokenizer.json',
+      'vision.onnx',
+      'language.onnx',
+      '`vlm-run models pull OpenGVLab/InternVL2_5-1B`',
+      'export',
+    ]) {
+      assert.ok(error.message.includes(part), part);
+    }
+  }
+  const own = { config: { model_type: 'internvl' } };
+  const cache = temporary({
+    'models--OpenGVLab--InternVL2_5-1B/refs/main': COMMIT,
+    [`models--OpenGVLab--InternVL2_5-1B/snapshots/${COMMIT}/config.json`]: own.config,
+  });
+  const pulled = await openModelFolder({ hub: 'OpenGVLab/InternVL2_5-1B' }, { env: { HF_HUB_CACHE: cache } });
+  assert.equal(pulled.files.config, own.config);
+});
+
 test('opening a model makes the family at once and reads texts only when asked', async () => {
   const context = await openModel({ path: join(golden, 'internvl-hf') });
   assert.is(context.family.family, 'internvl');
@@ -167,7 +194,7 @@ test('opening a model makes the family at once and reads texts only when asked',
   });
   const model = await openModel({ path: bare });
   assert.is(model.family.hiddenSize, 8);
-  const error = codeOf(() => model.text);
+  const error = codeOf(() => model.text.encode('x'));
   assert.is(error.code, 'MODEL_MISSING');
   assert.match(error.message, 'tokenizer.json');
   const unknown = temporary({ 'config.json': { model_type: 'other' } });

@@ -2,10 +2,13 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
+const made: string[] = [];
+
 /** A temporary folder with these files; objects are written as JSON. */
 export function temporary(files: Readonly<Record<string, unknown>> = {}): string {
   const folder = mkdtempSync(join(tmpdir(), 'vlm-model-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  if (made.length === 0) process.once('exit', clean);
+  made.push(folder);
   write(folder, files);
   return folder;
 }
@@ -19,3 +22,7 @@ export function write(folder: string, files: Readonly<Record<string, unknown>>):
 }
 
 export const COMMIT = '0123456789abcdef0123456789abcdef01234567';
+
+function clean(): void {
+  for (const folder of made) rmSync(folder, { recursive: true, force: true });
+}

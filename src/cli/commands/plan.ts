@@ -61,7 +61,10 @@ export function planText(plan: ShapePlan, paint: Paint): string {
     );
   }
   if (plan.images.length === 0) row('image', 'none: the language program runs alone');
-  row('prompt', `${plan.promptTokens} tokens, ${plan.visionTokens} of them vision`);
+  row(
+    'prompt',
+    `${plan.promptExact ? '' : 'at most '}${plan.promptTokens} tokens, ${plan.visionTokens} of them vision`,
+  );
   for (const d of plan.decodes) {
     row(
       d.node,

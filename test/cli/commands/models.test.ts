@@ -1,0 +1,64 @@
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { registerModels, size } from '../../../src/cli/commands/models.js';
+import { packageRoot } from '../../../src/util/package-root.js';
+import { rejectionOf } from '../../text/helpers.js';
+
+const root = packageRoot();
+const demo = join(root, 'models', 'shapes-internvl');
+
+async function models(...args: string[]): Promise<{ readonly out: string; readonly err: string }> {
+  const text = { out: '', err: '' };
+  const program = new Command().exitOverride();
+  registerModels(program, {
+    out: (piece) => {
+      text.out += piece;
+    },
+    err: (piece) => {
+      text.err += piece;
+    },
+  });
+  await program.parseAsync(['models', ...args], { from: 'user' });
+  return text;
+}
+
+test('a folder: family, facts, files and what is missing', async () => {
+  const { out, err } = await models(demo);
+  assert.match(out, /^shapes-internvl {2}internvl, complete\n/);
+  assert.match(out, /tokens a tile +16/);
+  assert.match(out, /vision program +2\.0 MB/);
+  assert.is(err, '');
+  const bare = await models(join(root, 'test', 'golden', 'text', 'internvl-hf'));
+  assert.match(bare.out, '2 missing');
+  assert.match(bare.out, 'model.programs.vision');
+});
+
+test('a recipe: the model that it names, as data', async () => {
+  const report = JSON.parse((await models(join(root, 'pipelines', 'internvl.yaml'), '--json')).out);
+  assert.equal(report.folders, [demo]);
+  assert.equal(report.missing, []);
+});
+
+test('a model that cannot be used says why', async () => {
+  const { out } = await models(join(root, 'test', 'golden', 'text'), '--json').catch((error) => ({ out: error.code }));
+  assert.is(out, 'MODEL_MISSING');
+  assert.is((await rejectionOf(() => models('nothing such'))).code, 'USAGE');
+  assert.is((await rejectionOf(() => models('owner/never-pulled-anywhere'))).code, 'MODEL_MISSING');
+});
+
+test('without a target: the models on this machine', async () => {
+  const { out } = await models();
+  assert.match(out, /^shapes-internvl {2}internvl, complete {2}/m);
+});
+
+test('pull refuses what is no id before it asks anybody', async () => {
+  assert.is((await rejectionOf(() => models('pull', '../x'))).code, 'OPTION_INVALID');
+});
+
+test('sizes are short', () => {
+  assert.equal([0, 999, 1000, 1_950_000, 2.5e9].map(size), ['0 B', '999 B', '1.0 kB', '1.9 MB', '2.5 GB']);
+});
+
+test.run();
