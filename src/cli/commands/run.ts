@@ -5,11 +5,12 @@ import { VlmError } from '../../contracts/errors.js';
 import type { AnswerValue } from '../../contracts/ports.js';
 import type { Diagnostic, Plan } from '../../contracts/recipe.js';
 import type { ItemRecord, RunResultRecord } from '../../contracts/record.js';
+import type { WorkerPools } from '../../runner/pool.js';
 import { exitCodeOf, formatError } from '../failure.js';
 import type { Io } from '../io.js';
 import { Progress } from '../progress.js';
 import { addRecipeOptions, collect, compileAndTell, type RecipeFlags } from '../recipe-options.js';
-import { watchSignals } from '../signals.js';
+import { type SignalWatch, watchSignals } from '../signals.js';
 import { summary } from '../summary.js';
 
 export interface RunFlags extends RecipeFlags {
@@ -46,10 +47,18 @@ Examples:
 
 export async function run(file: string, flags: RunFlags, io: Io): Promise<number> {
   const signals = watchSignals();
+  // Threads start while the recipe is read: one for the host, two for the usual pair of programs.
+  const starting = import('../../runner/pool.js').then(({ WorkerPools }) => {
+    const pools = new WorkerPools();
+    pools.prestart(2);
+    return pools;
+  });
+  starting.catch(() => undefined);
   try {
-    return await runWatched(file, flags, io, signals);
+    return await runWatched(file, flags, io, signals, starting);
   } finally {
     signals.release();
+    await (await starting).close();
   }
 }
 
@@ -57,7 +66,8 @@ async function runWatched(
   file: string,
   flags: RunFlags,
   io: Io,
-  signals: ReturnType<typeof watchSignals>,
+  signals: SignalWatch,
+  starting: Promise<WorkerPools>,
 ): Promise<number> {
   const { monotonicMs } = await import('../../runner/protocol.js');
   const origin = monotonicMs() - performance.now();
@@ -83,6 +93,7 @@ async function runWatched(
   });
   const { result, files } = await composedRun(plan, {
     items: [item],
+    pools: await starting,
     onEvent: (event) => progress.handle(event),
     signal: controller.signal,
     warnings: compilation.diagnostics,
