@@ -113,6 +113,7 @@ export function valueText(path: DocumentPath, error: SchemaError, schema: JsonSc
     case 'minProperties':
       return { message: limit === 1 ? `${what} is empty` : `${what} must have at least ${limit} entries` };
     case 'maxItems':
+    case 'maxProperties':
       return { message: `${what} must have at most ${limit} entries` };
     case 'pattern':
       return { message: `${what} cannot be "${written}"`, hint: exampleHint(schema) };

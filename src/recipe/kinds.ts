@@ -53,7 +53,7 @@ function sourcesHint(wanted: readonly PortKind[], draft: Draft, except: string):
           .map(([port]) => `$${n.name}.${port}`),
       ),
   ];
-  if (sources.length === 0) return undefined;
+  if (sources.length === 0 || sources.length > 8) return undefined;
   return sources.length === 1 ? `did you mean "${sources[0]}"?` : `${wanted.join(' or ')} is in ${sources.join(', ')}`;
 }
 

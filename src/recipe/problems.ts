@@ -9,6 +9,12 @@ export interface ProblemDetails {
   readonly hint?: string | undefined;
 }
 
+/** Longer messages (a key of a hundred kilobytes) and longer lines help nobody. */
+const MAX_MESSAGE = 400;
+const MAX_EXCERPT = 4096;
+
+const short = (text: string): string => (text.length > MAX_MESSAGE ? `${text.slice(0, MAX_MESSAGE - 1)}…` : text);
+
 export class Problems {
   readonly #list: Diagnostic[] = [];
   readonly #seen = new Set<string>();
@@ -22,15 +28,16 @@ export class Problems {
     if (this.#seen.has(key)) return;
     this.#seen.add(key);
     const severity = code.startsWith('W_') ? 'warning' : 'error';
+    const excerpt = at === undefined || location === undefined ? undefined : lineText(at.file, location.line);
     if (severity === 'error') this.#errors++;
     this.#list.push({
       severity,
       code,
-      message,
-      ...(hint === undefined ? {} : { hint }),
+      message: short(message),
+      ...(hint === undefined ? {} : { hint: short(hint) }),
       path: typeof path === 'string' ? path : pathText(path),
       ...(location === undefined ? {} : { location }),
-      ...(at === undefined || location === undefined ? {} : { excerpt: lineText(at.file, location.line) }),
+      ...(excerpt === undefined || excerpt.length > MAX_EXCERPT ? {} : { excerpt }),
     });
   }
 

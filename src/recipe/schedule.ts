@@ -1,10 +1,13 @@
 /** Phase 7: an order in which every node comes after what it needs; among free ones the order of the file. */
 import type { Draft, DraftReference } from './draft.js';
 import type { Problems } from './problems.js';
+import { MAX_NODES } from './schema.js';
 
 /** Node names in order, or null when nodes wait for each other. */
 export function schedule(draft: Draft, problems: Problems): readonly string[] | null {
   const names = [...draft.nodes.keys()];
+  // The schema has refused such a recipe.
+  if (names.length > MAX_NODES) return null;
   const needs = new Map(names.map((name) => [name, dependencies(draft, name)]));
   const order: string[] = [];
   const done = new Set<string>();

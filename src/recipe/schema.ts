@@ -13,6 +13,8 @@ const NAME = '^[A-Za-z][A-Za-z0-9_-]*$';
 const NODE_NAME = '^(?!inputs$)[A-Za-z][A-Za-z0-9_-]*$';
 /** `$inputs.image`, `$encode.embeddings`. */
 export const REFERENCE = '^\\$[A-Za-z][A-Za-z0-9_-]*\\.[A-Za-z][A-Za-z0-9_-]*$';
+/** More than anyone writes, few enough that every phase stays quick. */
+export const MAX_NODES = 1000;
 export const PLUGIN_KIND = '^\\.{0,2}/.+\\.[cm]?js$';
 
 export function buildRecipeSchema(registry: Registry): JsonSchema {
@@ -32,7 +34,11 @@ export function buildRecipeSchema(registry: Registry): JsonSchema {
       properties: {
         inputs: { additionalProperties: { type: 'object', required: ['type'] } },
         devices: { additionalProperties: { type: 'object', required: ['kind'] } },
-        nodes: { minProperties: 1, maxProperties: 1000, additionalProperties: { type: 'object', required: ['kind'] } },
+        nodes: {
+          minProperties: 1,
+          maxProperties: MAX_NODES,
+          additionalProperties: { type: 'object', required: ['kind'] },
+        },
         outputs: { minProperties: 1, additionalProperties: { type: 'string' } },
         model: {
           properties: {

@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DIAGNOSTIC_CODES } from '../../src/contracts/recipe.js';
 import { NODE_MANIFESTS } from '../../src/nodes/manifests.js';
-import { BASE, expectAt, REGISTRY, recipe } from './helpers.js';
+import { BASE, expectAt, REGISTRY, recipe, run } from './helpers.js';
 
 /** One mistake, the code it must give at the mark §, and a word of its message or hint. */
 type Case = readonly [name: string, text: string, codes: string, says?: string];
@@ -175,6 +175,31 @@ for (const [name, text, codes, says] of CASES) {
     if (says) assert.ok(words.includes(says), `${JSON.stringify(says)} in ${words}`);
   });
 }
+
+test('hundreds of nodes are quick, thousands are refused', async () => {
+  const chain = (n: number): string =>
+    Array.from({ length: n }, (_, i) => `  n${i}: { kind: preprocess, inputs: { prompt: $n${i + 1}.pixels } }\n`).join(
+      '',
+    );
+  const before = performance.now();
+  const many = await run(recipe(['nodes:\n', `nodes:\n${chain(900)}`]));
+  assert.is(many.diagnostics.filter((d) => d.code === 'E_PORT_KIND').length, 899);
+  const more = await run(recipe(['nodes:\n', `nodes:\n${chain(2000)}`]));
+  assert.ok(
+    more.diagnostics.some((d) => d.code === 'E_VALUE' && d.path === 'nodes' && d.message.includes('at most 1000')),
+  );
+  assert.ok(performance.now() - before < 5000);
+});
+
+test('long keys and lines do not flood the messages', async () => {
+  const { diagnostics } = await run(recipe(['kind: cpu', `kind: ${'k'.repeat(100_000)}`]));
+  assert.equal(
+    diagnostics.map((d) => d.code),
+    ['E_UNKNOWN_DEVICE_KIND'],
+  );
+  assert.ok(JSON.stringify(diagnostics[0]?.message).length < 500);
+  assert.is(diagnostics[0]?.excerpt, undefined);
+});
 
 test('circles are printed as a path, each once', async () => {
   const text = recipe(

@@ -136,4 +136,45 @@ test('--set works on what --device made', async () => {
   assert.is(plan?.devices['main']?.['num_cores'], 8);
 });
 
+test('no argument makes --set or --device throw', async () => {
+  const parts = [
+    'nodes',
+    'dec',
+    'with',
+    'ctx_len',
+    'devices',
+    'main',
+    '.',
+    '[0]',
+    '[',
+    ']',
+    '=',
+    ':',
+    '{',
+    '}',
+    '"',
+    "'",
+    '-',
+    '5',
+    '&a',
+    '*a',
+    '~',
+    ' ',
+    '\n',
+    '\t',
+    '#',
+    '__proto__',
+  ];
+  let seed = 3;
+  const random = (n: number): number => {
+    seed = (seed * 1103515245 + 12345) & 0x7fffffff;
+    return (seed >> 8) % n;
+  };
+  for (let i = 0; i < 300; i++) {
+    const text = Array.from({ length: 1 + random(9) }, () => parts[random(parts.length)]).join('');
+    const { plan, diagnostics } = await run(BASE, i % 2 === 0 ? { set: [text] } : { devices: [text] });
+    assert.ok(plan !== null || diagnostics.some((d) => d.severity === 'error'), text);
+  }
+});
+
 test.run();
