@@ -3,6 +3,7 @@ import { Template } from '@huggingface/jinja';
 import { VlmError } from '../contracts/errors.js';
 import type { ChatMessage } from '../contracts/node.js';
 import { asList, asRecord, tokenText } from './json.js';
+import { losesText } from './loop-control.js';
 
 const NAMED_TOKENS = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
 
@@ -37,6 +38,14 @@ export type Renderer = (messages: readonly ChatMessage[], options: { readonly ad
 /** Parses a template once. Throws TEMPLATE_INVALID, naming `where`. */
 export function compileTemplate(source: string, tokens: Readonly<Record<string, string>>, where: string): Renderer {
   const parsed = attempt('The chat template cannot be read', where, () => new Template(source));
+  if (losesText(parsed.parsed)) {
+    throw new VlmError('TEMPLATE_INVALID', {
+      what: 'The chat template ends an iteration that has written text already',
+      expected: '`break` and `continue` before the first text of their loop',
+      where,
+      hint: 'write the condition around the text instead: {% if … %}…{% endif %}',
+    });
+  }
   return (messages, { addGenerationPrompt }) =>
     attempt('The chat template refused the conversation', where, () =>
       parsed.render({

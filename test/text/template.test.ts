@@ -1,8 +1,11 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ChatMessage } from '../../src/contracts/node.js';
 import { compileTemplate, namedTokens, pickTemplate } from '../../src/text/template.js';
 import { createTextModel } from '../../src/text/text-model.js';
+import { packageRoot } from '../../src/util/package-root.js';
 import { codeOf } from './helpers.js';
 
 const messages: readonly ChatMessage[] = [{ role: 'user', content: 'Hi' }];
@@ -72,6 +75,41 @@ test('a model without a template says so only when one is asked for', () => {
   assert.is(model.bosToken, '<s>');
   assert.is(codeOf(() => model.render(messages, end)).code, 'TEMPLATE_INVALID');
   assert.is(codeOf(() => model.encode('x')).code, 'TOKENIZER_INVALID');
+});
+
+interface Case {
+  readonly name: string;
+  readonly template: string;
+  readonly messages: readonly ChatMessage[];
+  readonly generation: boolean;
+  readonly rendered: string;
+  readonly limit: boolean;
+}
+const cases: readonly Case[] = JSON.parse(
+  readFileSync(join(packageRoot(), 'test', 'golden', 'text', 'templates.json'), 'utf8'),
+).cases;
+const tokens = { bos_token: '<s>', eos_token: '</s>' };
+const rendered = (c: Case): string =>
+  compileTemplate(c.template, tokens, 't')(c.messages, { addGenerationPrompt: c.generation });
+
+test('templates render as in the reference', () => {
+  const exact = cases.filter((c) => !c.limit);
+  assert.ok(exact.length > 80);
+  for (const c of exact) assert.is(rendered(c), c.rendered, c.name);
+});
+
+test('what would render otherwise than in the reference is refused, but for two spellings', () => {
+  const spelled: Readonly<Record<string, readonly [string, string]>> = {
+    'a printed truth value': ['true', 'True'],
+    'title case beyond ASCII': ['An éCole', 'An École'],
+  };
+  const limits = cases.filter((c) => c.limit);
+  assert.ok(limits.length > 20);
+  for (const c of limits) {
+    const spellings = spelled[c.name];
+    if (spellings !== undefined) assert.equal([rendered(c), c.rendered], [...spellings]);
+    else assert.is(codeOf(() => rendered(c)).code, 'TEMPLATE_INVALID', c.name);
+  }
 });
 
 test.run();
