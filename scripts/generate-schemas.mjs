@@ -48,16 +48,23 @@ const [
   { buildRecipeSchema },
   { AJV_OPTIONS, schemaDigest },
   { recipeReference },
+  { RUN_SCHEMA },
 ] = await Promise.all(
-  ['nodes/manifests.js', 'devices/manifests.js', 'recipe/schema.js', 'recipe/checker.js', 'recipe/reference.js'].map(
-    load,
-  ),
+  [
+    'nodes/manifests.js',
+    'devices/manifests.js',
+    'recipe/schema.js',
+    'recipe/checker.js',
+    'recipe/reference.js',
+    'runner/run-schema.js',
+  ].map(load),
 );
 const registry = { nodes: NODE_MANIFESTS, devices: DEVICE_MANIFESTS };
 const schema = buildRecipeSchema(registry);
 const files = {
   'schemas/recipe.schema.json': `${json(schema)}\n`,
   'schemas/recipe.validate.cjs': validator(schema, schemaDigest(schema), AJV_OPTIONS),
+  'schemas/run.schema.json': `${json(RUN_SCHEMA)}\n`,
   'docs/recipe-reference.md': recipeReference(registry),
 };
 
