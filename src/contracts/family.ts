@@ -21,6 +21,12 @@ export interface ModelFiles {
 
 export type ResampleFilter = 'nearest' | 'box' | 'bilinear' | 'hamming' | 'bicubic' | 'lanczos';
 
+/**
+ * Whose uint8 arithmetic a resize repeats bit for bit: Pillow's (22-bit weights) or torchvision's (16-bit weights, the
+ * default backend of transformers 5 processors). They are at most a level or two apart.
+ */
+export type ResampleArithmetic = 'pillow' | 'torchvision';
+
 /** A rectangle in pixels. */
 export interface Rect {
   readonly x: number;
@@ -34,7 +40,13 @@ export interface Rect {
  * the rest is filled with `fill` (uint8 RGB, before normalisation). Crops are cut from the canvas in tile order.
  */
 export interface ImageView {
-  readonly resize: { readonly width: number; readonly height: number; readonly filter: ResampleFilter };
+  readonly resize: {
+    readonly width: number;
+    readonly height: number;
+    readonly filter: ResampleFilter;
+    /** Default `pillow`. */
+    readonly arithmetic?: ResampleArithmetic;
+  };
   readonly pad?: {
     readonly width: number;
     readonly height: number;

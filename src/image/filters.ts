@@ -3,7 +3,7 @@
  * The kernels (TypeScript and native) only ever see these integers, so both give the same bytes.
  */
 import { VlmError } from '../contracts/errors.js';
-import type { ResampleFilter } from '../contracts/family.js';
+import type { ResampleArithmetic, ResampleFilter } from '../contracts/family.js';
 
 /** 32 bits less 8 of the pixel less 2 of head-room: the sums of overshooting filters must not overflow an int32. */
 export const PRECISION_BITS = 22;
@@ -62,17 +62,27 @@ const CACHE_LIMIT = 64;
 const cache = new Map<string, AxisWeights>();
 
 /** Weights that bring `input` samples to `output` samples. The few last used are kept: a batch repeats its sizes. */
-export function axisWeights(input: number, output: number, filter: ConvolutionFilter): AxisWeights {
-  const key = `${filter}:${input}:${output}`;
+export function axisWeights(
+  input: number,
+  output: number,
+  filter: ConvolutionFilter,
+  arithmetic: ResampleArithmetic = 'pillow',
+): AxisWeights {
+  const key = `${arithmetic}:${filter}:${input}:${output}`;
   const known = cache.get(key);
   if (known !== undefined) return known;
-  const made = makeWeights(input, output, filter);
+  const made = makeWeights(input, output, filter, arithmetic);
   if (cache.size >= CACHE_LIMIT) for (const oldest of [...cache.keys()].slice(0, CACHE_LIMIT / 2)) cache.delete(oldest);
   cache.set(key, made);
   return made;
 }
 
-function makeWeights(input: number, output: number, filter: ConvolutionFilter): AxisWeights {
+function makeWeights(
+  input: number,
+  output: number,
+  filter: ConvolutionFilter,
+  arithmetic: ResampleArithmetic,
+): AxisWeights {
   const kernel = KERNELS[filter];
   const scale = input / output;
   const filterScale = Math.max(scale, 1);
@@ -86,31 +96,43 @@ function makeWeights(input: number, output: number, filter: ConvolutionFilter): 
   }
   const starts = new Int32Array(output);
   const counts = new Int32Array(output);
-  const weights = new Int32Array(output * size);
-  const exact = new Float64Array(size);
+  const exact = new Float64Array(output * size);
   const step = 1 / filterScale;
   for (let i = 0; i < output; i++) {
     const center = (i + 0.5) * scale;
     const start = Math.max(0, Math.trunc(center - support + 0.5));
     const count = Math.min(input, Math.trunc(center + support + 0.5)) - start;
+    const row = exact.subarray(i * size, i * size + count);
     let total = 0;
     for (let t = 0; t < count; t++) {
       const w = kernel.at((t + start - center + 0.5) * step);
-      exact[t] = w;
+      row[t] = w;
       total += w;
     }
-    for (let t = 0; t < count; t++) {
-      const w = exact[t] ?? 0;
-      weights[i * size + t] = toFixed(total === 0 ? w : w / total);
-    }
+    if (total !== 0) for (let t = 0; t < count; t++) row[t] = (row[t] ?? 0) / total;
     starts[i] = start;
     counts[i] = count;
   }
+  const bits = arithmetic === 'pillow' ? PRECISION_BITS : shortBits(exact);
+  const shift = PRECISION_BITS - bits;
+  const weights = Int32Array.from(exact, (w) => toFixed(w, bits) << shift);
   return { size, starts, counts, weights };
 }
 
-/** Rounds half away from zero, as the reference does. */
-function toFixed(w: number): number {
-  const scaled = w * 2 ** PRECISION_BITS;
+/**
+ * torchvision's uint8 kernels keep weights in 16 bits: as many fractional bits as the largest weight leaves room for.
+ * Shifted up to 22 bits they go through the same kernels with the same result.
+ */
+function shortBits(exact: Float64Array): number {
+  let largest = 0;
+  for (const w of exact) largest = Math.max(largest, w);
+  let bits = 0;
+  while (bits < PRECISION_BITS && Math.trunc(0.5 + largest * 2 ** (bits + 1)) < 2 ** 15) bits++;
+  return bits;
+}
+
+/** Rounds half away from zero, as the references do. */
+function toFixed(w: number, bits: number): number {
+  const scaled = w * 2 ** bits;
   return Math.trunc(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
 }

@@ -3,7 +3,7 @@
  * vertical pass; an axis whose size stays is left alone. The arithmetic is int32 throughout (see filters.ts).
  */
 import { VlmError } from '../contracts/errors.js';
-import type { ResampleFilter } from '../contracts/family.js';
+import type { ResampleArithmetic, ResampleFilter } from '../contracts/family.js';
 import { type AxisWeights, axisWeights, PRECISION_BITS } from './filters.js';
 
 /** Decoded picture: `data` is RGB interleaved, `width * height * 3` bytes. */
@@ -121,22 +121,26 @@ export function resize(
   height: number,
   filter: ResampleFilter,
   kernels: ResampleKernels,
+  arithmetic: ResampleArithmetic = 'pillow',
 ): RgbImage {
   checkSizes(image, width, height);
-  if (image.width === width && image.height === height) return image;
   if (filter === 'nearest') return nearest(image, width, height);
-  let { data } = image;
-  if (width !== image.width) {
-    const out = new Uint8Array(width * image.height * 3);
-    kernels.horizontal(data, image.width, image.height, out, width, axisWeights(image.width, width, filter));
-    data = out;
-  }
-  if (height !== image.height) {
-    const out = new Uint8Array(width * height * 3);
-    kernels.vertical(data, width * 3, out, height, axisWeights(image.height, height, filter));
-    data = out;
-  }
-  return { width, height, data };
+  const across = (from: RgbImage): RgbImage => {
+    if (from.width === width) return from;
+    const data = new Uint8Array(width * from.height * 3);
+    const weights = axisWeights(from.width, width, filter, arithmetic);
+    kernels.horizontal(from.data, from.width, from.height, data, width, weights);
+    return { width, height: from.height, data };
+  };
+  const down = (from: RgbImage): RgbImage => {
+    if (from.height === height) return from;
+    const data = new Uint8Array(from.width * height * 3);
+    kernels.vertical(from.data, from.width * 3, data, height, axisWeights(from.height, height, filter, arithmetic));
+    return { width: from.width, height, data };
+  };
+  // Pillow turns the order round for a very tall picture that gets lower.
+  const downFirst = arithmetic === 'pillow' && image.height > image.width * 100 && height < image.height;
+  return downFirst ? across(down(image)) : down(across(image));
 }
 
 /** Source index of each output sample; the position is summed up step by step because the reference does so. */
@@ -153,6 +157,7 @@ function nearestIndices(input: number, output: number): Int32Array {
 }
 
 function nearest(image: RgbImage, width: number, height: number): RgbImage {
+  if (image.width === width && image.height === height) return image;
   const xs = nearestIndices(image.width, width);
   const ys = nearestIndices(image.height, height);
   const data = new Uint8Array(width * height * 3);

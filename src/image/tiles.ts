@@ -92,7 +92,8 @@ export function imageTiles(
 
 /** The canvas of one view in uint8: resized, then placed on a filled ground when the view pads. */
 export function renderView(image: RgbImage, view: ImageView, kernels: ResampleKernels): RgbImage {
-  const resized = resize(image, view.resize.width, view.resize.height, view.resize.filter, kernels);
+  const { width, height, filter, arithmetic } = view.resize;
+  const resized = resize(image, width, height, filter, kernels, arithmetic);
   const { pad } = view;
   if (pad === undefined) return resized;
   if (pad.left < 0 || pad.top < 0 || pad.left + resized.width > pad.width || pad.top + resized.height > pad.height) {

@@ -6,7 +6,7 @@
  * order in which grids of the same tile count are tried, which decides exact ties of the aspect ratio.
  */
 import { VlmError } from '../../contracts/errors.js';
-import type { ImageLayout, ImageView, Rect, ResampleFilter } from '../../contracts/family.js';
+import type { ImageLayout, ImageView, Rect, ResampleArithmetic, ResampleFilter } from '../../contracts/family.js';
 
 /** [columns, rows] */
 export type Grid = readonly [number, number];
@@ -19,6 +19,8 @@ export interface TilingOptions {
   /** `hf` always adds the thumbnail: callers pass true. */
   readonly useThumbnail: boolean;
   readonly filter: ResampleFilter;
+  /** Default `pillow`; `torchvision` repeats transformers' default backend bit for bit. */
+  readonly arithmetic?: ResampleArithmetic;
   /** Rows of vision embeddings a tile gives. */
   readonly imageTokens: number;
   readonly variant: 'opengvlab' | 'hf';
@@ -31,11 +33,15 @@ const MAX_TILES = 1024;
 export function internvlLayout(width: number, height: number, options: TilingOptions): ImageLayout {
   const tile = tileSizeOf(options);
   check(width, height, tile, options);
-  const { minTiles, maxTiles, filter, imageTokens, variant } = options;
+  const { minTiles, maxTiles, imageTokens, variant } = options;
+  const how = {
+    filter: options.filter,
+    ...(options.arithmetic === undefined ? {} : { arithmetic: options.arithmetic }),
+  };
   const [columns, rows] = chooseGrid(width, height, tile, gridsOf(minTiles, maxTiles, variant));
   const views: ImageView[] = [
     {
-      resize: { width: tile.width * columns, height: tile.height * rows, filter },
+      resize: { width: tile.width * columns, height: tile.height * rows, ...how },
       crops: Array.from({ length: columns * rows }, (_, i): Rect => {
         const column = i % columns;
         return { x: column * tile.width, y: ((i - column) / columns) * tile.height, ...tile };
@@ -43,7 +49,7 @@ export function internvlLayout(width: number, height: number, options: TilingOpt
     },
   ];
   if (options.useThumbnail && columns * rows > 1) {
-    views.push({ resize: { ...tile, filter }, crops: [{ x: 0, y: 0, ...tile }] });
+    views.push({ resize: { ...tile, ...how }, crops: [{ x: 0, y: 0, ...tile }] });
   }
   const tiles = views.reduce((n, view) => n + view.crops.length, 0);
   return { width, height, grid: [columns, rows], views, tiles, tileSize: tile, visionTokens: tiles * imageTokens };
