@@ -59,7 +59,10 @@ function checkSections(json: Json, config: Json, where: string): void {
   }
 }
 
-/** Every token that counts as special: marked so in either file, or named in tokenizer_config.json. */
+/**
+ * Every token that counts as special: marked so in either file, or given a name in tokenizer_config.json. A mere list
+ * there (`additional_special_tokens`) changes no token that tokenizer.json has, as in the reference.
+ */
 function specialTokens(json: Json, config: Json): ReadonlySet<string> {
   const special = new Set<string>();
   const add = (token: unknown): void => {
@@ -71,8 +74,6 @@ function specialTokens(json: Json, config: Json): ReadonlySet<string> {
     ...Object.values(asRecord(config['added_tokens_decoder']) ?? {}),
   ];
   for (const token of marked) if (asRecord(token)?.['special'] === true) add(token);
-  for (const token of asList(config['additional_special_tokens']) ?? []) add(token);
-  for (const token of asList(config['extra_special_tokens']) ?? []) add(token);
   for (const token of Object.values(namedTokens(config))) add(token);
   return special;
 }

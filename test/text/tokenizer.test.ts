@@ -88,12 +88,21 @@ test('ids beyond the vocabulary, as padded embedding tables have them, decode to
   assert.is(tokenizer.tokenId('no such token'), undefined);
 });
 
-test('tokens that only tokenizer_config.json calls special are skipped too', () => {
-  const config = { additional_special_tokens: ['<ref>', '</ref>'], eos_token: { content: '<|im_end|>' } };
-  const tokenizer = loadTokenizer(json(tokenizers.shapes), config, 'tokenizer.json');
-  const ids = tokenizer.encode('<ref>red</ref><box>[[1, 2, 3, 4]]</box>');
-  assert.is(tokenizer.decode(ids, { skipSpecialTokens: true }), 'red<box>[[1, 2, 3, 4]]</box>');
-  assert.ok(tokenizer.specialTokens.includes('<ref>'));
+interface SpecialCase {
+  readonly name: string;
+  readonly config: Record<string, unknown>;
+  readonly ids: number[];
+  readonly skipped: string;
+}
+
+test('which tokens are special, for each way of tokenizer_config.json to say so', () => {
+  const cases: readonly SpecialCase[] = json(join(golden, 'specials.json')).cases;
+  assert.ok(new Set(cases.map((c) => c.skipped)).size > 1);
+  for (const { name, config, ids, skipped } of cases) {
+    const tokenizer = loadTokenizer(json(tokenizers.shapes), config, 'tokenizer.json');
+    assert.is(tokenizer.decode(ids, { skipSpecialTokens: true }), skipped, name);
+    assert.is(tokenizer.specialTokens.includes('<ref>'), !skipped.includes('<ref>'), name);
+  }
 });
 
 test('broken files are TOKENIZER_INVALID and name the file', () => {

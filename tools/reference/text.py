@@ -16,6 +16,7 @@ import transformers
 from text_pixels import pixel_cases
 from text_prompts import chat_prompts, hf_prompts, write_chat_folder, write_hf_folder
 from text_samples import corpus
+from text_specials import special_cases
 from text_templates import template_cases
 from text_tokenizers import BUILDERS
 from tokenizers import Tokenizer
@@ -69,6 +70,7 @@ def main() -> None:
         write(args.out / f"prompts-{folder.name}.json", {"versions": VERSIONS, "cases": chat_prompts(folder)})
     write(args.out / "pixels.json", {"versions": {**VERSIONS, "pillow": PIL.__version__}, "cases": pixel_cases(args.model)})
     write(args.out / "templates.json", {"versions": VERSIONS, "cases": template_cases()})
+    write(args.out / "specials.json", {"versions": VERSIONS, "cases": special_cases(args.model)})
 
 
 if __name__ == "__main__":
