@@ -100,8 +100,8 @@ export class ItemState {
       outputs[name] = isList(value) ? { kind: 'json', value } : value;
     }
     const metrics = this.#metrics();
-    const answer = Object.values(outputs).find((o) => o.kind === 'answer');
-    const text = answer?.kind === 'answer' ? answer.text : this.#completion?.value.text;
+    const answer = Object.values(outputs).flatMap((o) => ('text' in o ? [o.text] : []));
+    const text = answer[0] ?? this.#completion?.value.text;
     return {
       index: this.index,
       ok: this.error === undefined,

@@ -79,7 +79,8 @@ async function runWatched(
   const [{ composedRun }, { readInputs }] = await loading;
   const item = await readInputs(plan, flags, { signal: signals.signal });
   const ready = monotonicMs();
-  const progress = new Progress(io, { quiet: flags.quiet === true, streamNode: flags.json ? null : streamNode(plan) });
+  const quiet = flags.quiet === true || (flags.json === true && !io.errIsTerminal);
+  const progress = new Progress(io, { quiet, streamNode: flags.json ? null : streamNode(plan) });
   const controller = new AbortController();
   const stop = (): void => controller.abort();
   if (signals.interrupted) stop();
@@ -113,7 +114,8 @@ async function runWatched(
   else printResult(io, result.items, progress);
   if (result.error !== undefined && flags.json !== true) io.err(formatError(result.error, io.paint));
   if (flags.quiet !== true && flags.json !== true) {
-    io.err(summary(result, io.paint));
+    // Where the time of a failure went is of no use, unless there is an answer beside it.
+    if (result.ok || result.items.some((record) => record.metrics !== undefined)) io.err(summary(result, io.paint));
     for (const path of files) io.err(`wrote ${path}\n`);
   }
   return result.error === undefined ? 0 : exitCodeOf(result.error);
