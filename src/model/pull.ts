@@ -60,6 +60,7 @@ export async function pullModel(id: string, options: PullOptions = {}): Promise<
   const hub = checkHubId(id);
   const revision = checkRevision(options.revision ?? 'main');
   const env = options.env ?? process.env;
+  refuseOffline(env);
   const access = accessOf(env);
   const repo = repoFolder(hubCache(env), hub);
   const commit = await resolveCommit(hub, revision, access);
@@ -75,6 +76,17 @@ export async function pullModel(id: string, options: PullOptions = {}): Promise<
   // Written last: a name in refs/ means that the snapshot is whole.
   if (revision !== commit) await writeRef(repo, revision, commit);
   return { hub, revision, commit, folder, files, skipped };
+}
+
+/** HF_HUB_OFFLINE is how people tell all Hugging Face tools to leave the network alone. */
+function refuseOffline(env: Environment): void {
+  const value = (env['HF_HUB_OFFLINE'] ?? '').toLowerCase();
+  if (['1', 'true', 'yes', 'on'].includes(value)) {
+    throw new VlmError('DOWNLOAD_FAILED', {
+      what: 'Nothing is fetched: HF_HUB_OFFLINE is set',
+      hint: 'unset HF_HUB_OFFLINE to pull models',
+    });
+  }
 }
 
 function accessOf(env: Environment): Access {

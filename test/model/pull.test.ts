@@ -175,6 +175,17 @@ test('what the hub refuses says what to do', async () => {
   });
 });
 
+test('HF_HUB_OFFLINE is respected, and progress is told', async () => {
+  await withHub(async (hub, env) => {
+    const error = await rejectionOf(() => pullModel('org/m', { env: { ...env, HF_HUB_OFFLINE: '1' } }));
+    assert.is(error.code, 'DOWNLOAD_FAILED');
+    assert.equal(hub.requests, []);
+    const last = new Map<string, number>();
+    await pullModel('org/m', { env, onProgress: (path, done) => last.set(path, done) });
+    assert.is(last.get('onnx/vision.onnx'), 100_000);
+  });
+});
+
 test('names of files that would leave the cache are refused', async () => {
   await withHub(async (hub, env) => {
     hub.intercept = (path, response) => {

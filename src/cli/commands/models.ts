@@ -168,11 +168,23 @@ export function reportText(report: ModelReport): string {
   return `${lines.join('\n')}\n`;
 }
 
+/** A line for every tenth of a big file. */
+function tenths(deps: ModelsDeps): (path: string, done: number, total: number) => void {
+  let told = '';
+  return (path, done, total) => {
+    const line = `     ${path}  ${Math.floor((done / total) * 10) * 10} %`;
+    if (total < 50_000_000 || line === told) return;
+    told = line;
+    deps.err(`${line}\n`);
+  };
+}
+
 async function pull(id: string, flags: Flags, deps: ModelsDeps, json: boolean): Promise<void> {
   const { pullModel } = await import('../../model/pull.js');
   const result = await pullModel(id, {
     ...(flags.revision === undefined ? {} : { revision: flags.revision }),
     all: flags.all === true,
+    onProgress: tenths(deps),
     onFile: ({ path, size: bytes, cached }) => deps.err(`${cached ? 'have' : 'got '} ${path}  ${size(bytes)}\n`),
   });
   if (json) {
