@@ -38,7 +38,9 @@ export class Filter {
     const { temperature, topK, topP, minP } = this.#options;
     this.#penalize(logits, seen);
     if (temperature !== 0 && temperature !== 1) {
-      for (let i = 0; i < logits.length; i++) this.#scores[i] = (this.#scores[i] as number) / temperature;
+      // One float32 division: the reference's scalar is a float32 as well.
+      const divisor = Math.fround(temperature);
+      for (let i = 0; i < logits.length; i++) this.#scores[i] = (this.#scores[i] as number) / divisor;
     }
     let count = this.#topK(temperature === 0 ? 0 : topK);
     if (temperature !== 0 && topP < 1) count = this.#topP(count, topP);
@@ -95,8 +97,8 @@ export class Filter {
   }
 
   /**
-   * Keeps a token when those ranked above it hold less than p. Among equals the higher id ranks first: the reference
-   * sorts upwards, stably, and drops from below.
+   * Keeps a token when those ranked above it hold less than p. Among equals the lower id ranks first, as everywhere
+   * here; the reference leaves their order open (its sort is not stable).
    */
   #topP(count: number, p: number): number {
     const scores = this.#kept;
@@ -134,15 +136,13 @@ export class Filter {
     return this.#sorted.subarray(0, 0);
   }
 
-  /** Drops what is below `least`, and of those equal to it all but the last `ties`. */
+  /** Drops what is below `least`, and of those equal to it all but the first `ties`. */
   #keepFrom(count: number, least: number, ties: number): number {
-    let equals = 0;
-    for (let i = 0; i < count; i++) if (this.#kept[i] === least) equals++;
-    let skip = equals - ties;
+    let left = ties;
     let out = 0;
     for (let i = 0; i < count; i++) {
       const v = this.#kept[i] as number;
-      if (v < least || (v === least && skip-- > 0)) continue;
+      if (v < least || (v === least && left-- <= 0)) continue;
       this.#ids[out] = this.#ids[i] as number;
       this.#kept[out++] = v;
     }

@@ -187,7 +187,7 @@ class PaddingSession implements ProgramSession {
       received: Object.entries(inputs)
         .map(([name, t]) => `${name} [${t.dims.join(', ')}]`)
         .join(', '),
-      where: Object.keys(inputs).join(', '),
+      where: [...this.#description.inputs.map((p) => p.name), ...Object.keys(inputs)].join(', '),
     });
   }
 }
