@@ -4,6 +4,7 @@ import type { Compilation, Diagnostic, Plan } from '../contracts/recipe.js';
 import { DEVICE_MANIFESTS } from '../devices/manifests.js';
 import { NODE_MANIFESTS } from '../nodes/manifests.js';
 import { compile, formatDiagnostics, type Registry } from '../recipe/index.js';
+import { modelWarnings } from './model-facts.js';
 
 export const REGISTRY: Registry = { nodes: NODE_MANIFESTS, devices: DEVICE_MANIFESTS };
 
@@ -17,14 +18,17 @@ export interface RecipeOptions {
 }
 
 /** Problems of the recipe are diagnostics, never exceptions. */
-export function compileRecipe(file: string, options: RecipeOptions = {}): Promise<Compilation> {
-  return compile(file, {
+export async function compileRecipe(file: string, options: RecipeOptions = {}): Promise<Compilation> {
+  const compilation = await compile(file, {
     registry: REGISTRY,
     set: options.set,
     devices: options.devices,
     allowPlugins: options.allowPlugins,
     loadPlugin: async (path) => (await import('../runner/plugin.js')).loadPluginManifest(path),
   });
+  const { plan, diagnostics, sources } = compilation;
+  if (plan === null) return compilation;
+  return { ...compilation, diagnostics: [...diagnostics, ...modelWarnings(plan, sources)] };
 }
 
 /** The plan of a compilation, or its errors as one VlmError. */

@@ -106,6 +106,8 @@ export interface FamilyModel {
   readonly textLayers: number;
   readonly maxPositions: number;
   readonly eosTokenIds: readonly number[];
+  /** Limits of tiling in the model's own configuration, where the family cuts images into a varying number of tiles. */
+  readonly tiling?: { readonly minTiles: number; readonly maxTiles: number; readonly useThumbnail: boolean };
   layout(width: number, height: number, options: GeometryOptions): ImageLayout;
   /** Puts image parts where the family's template wants them, adds the default system message if the family has one. */
   prepareMessages(messages: readonly ChatMessage[]): readonly ChatMessage[];

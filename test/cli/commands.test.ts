@@ -79,6 +79,23 @@ test('validate: a good recipe, a bad one, and both as JSON', async () => {
   assert.ok(fine.ok);
 });
 
+test('validate warns of values that the model contradicts, and goes on', async () => {
+  const args = [
+    'validate',
+    recipe,
+    '--set',
+    'nodes.decode.with.ctx_len=99999',
+    '--set',
+    'nodes.preprocess.with.max_tiles=60',
+  ];
+  const { code, err } = await cli(args);
+  assert.is(code, 0, err);
+  assert.is(err.split('W_CONTRADICTS_MODEL').length, 3, err);
+  const quiet = await cli([...args, '--set', 'model.path=/nowhere']);
+  assert.is(quiet.code, 0);
+  assert.not.match(quiet.err, 'W_CONTRADICTS_MODEL');
+});
+
 test('validate loads nothing heavy', async () => {
   const coverage = join(dir, 'coverage');
   const { code } = await cli(['validate', recipe], { env: { NODE_V8_COVERAGE: coverage } });

@@ -50,6 +50,7 @@ export function configureChat(files: ModelFiles): FamilyModel {
     ),
     imagePlaceholder: PLACEHOLDER,
     eosTokenIds: eosIds(files, template, text),
+    tiling,
     layout: layoutWith(tiling),
     prepareMessages: (messages) => writeMessages(messages, template.system),
     render: (messages, { addGenerationPrompt }) =>

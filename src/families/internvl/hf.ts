@@ -35,6 +35,7 @@ export function configureHf(files: ModelFiles): FamilyModel {
     normalization: processor.normalization,
     imagePlaceholder: tokens.context,
     eosTokenIds: eosIds(files, config, text),
+    tiling,
     layout: layoutWith(tiling),
     // The folder's own template places images and system message.
     prepareMessages: (messages) => messages,
