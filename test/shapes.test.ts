@@ -1,0 +1,92 @@
+/** The whole way, from pictures and conversations to token ids, against transformers' own run of the shipped model. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { ChatMessage, ContentPart } from '../src/contracts/node.js';
+import type { ImageValue, MessagesValue } from '../src/contracts/ports.js';
+import { run } from '../src/index.js';
+import { fileDigest } from '../src/model/digest.js';
+import { packageRoot } from '../src/util/package-root.js';
+
+type Part = { readonly type: 'image'; readonly path: string } | { readonly type: 'text'; readonly text: string };
+interface Case {
+  readonly name: string;
+  readonly messages: readonly { readonly role: string; readonly content: readonly Part[] }[];
+  readonly input_ids: number[];
+  readonly generated_ids: number[];
+}
+interface Golden {
+  readonly max_new_tokens: number;
+  readonly model: { readonly folder: string; readonly sha256: Readonly<Record<string, string>> };
+  readonly cases: readonly Case[];
+}
+
+const root = packageRoot();
+const golden: Golden = JSON.parse(readFileSync(join(root, 'test', 'golden', 'shapes-internvl.json'), 'utf8'));
+const folder = mkdtempSync(join(tmpdir(), 'vlm-shapes-'));
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
+
+function recipe(prefill: number, batch: number): string {
+  const file = join(folder, `recipe-${prefill}-${batch}.yaml`);
+  const text = {
+    version: 1,
+    name: 'conversations',
+    model: { path: join(root, golden.model.folder) },
+    inputs: { messages: { type: 'messages' } },
+    devices: { main: { kind: 'cpu' } },
+    nodes: {
+      preprocess: { kind: 'preprocess', inputs: { messages: '$inputs.messages' } },
+      encode: { kind: 'encode', device: 'main', inputs: { pixels: '$preprocess.pixels' } },
+      decode: {
+        kind: 'decode',
+        device: 'main',
+        inputs: { tokens: '$preprocess.tokens', vision: '$encode.embeddings' },
+        with: { batch_size: batch, prefill_seq_len: prefill, ctx_len: 1024, max_new_tokens: golden.max_new_tokens },
+      },
+    },
+    outputs: { text: '$decode.text' },
+  };
+  writeFileSync(file, JSON.stringify(text));
+  return file;
+}
+
+function conversation(source: Case): MessagesValue {
+  const images: ImageValue[] = [];
+  const messages = source.messages.map(({ role, content }): ChatMessage => {
+    const parts = content.map((part): ContentPart => {
+      if (part.type === 'text') return part;
+      images.push({ kind: 'image', name: part.path, bytes: readFileSync(join(root, part.path)) });
+      return { type: 'image', image: images.length - 1 };
+    });
+    return { role, content: parts };
+  });
+  return { kind: 'messages', messages, images };
+}
+
+test('the goldens belong to the shipped files', async () => {
+  for (const [name, digest] of Object.entries(golden.model.sha256)) {
+    assert.is(await fileDigest(join(root, golden.model.folder, name)), digest, name);
+  }
+});
+
+for (const [prefill, batch] of [
+  [128, 1],
+  [32, 4],
+] as const) {
+  test(`prompt and answer tokens equal transformers', prefill in chunks of ${prefill}, ${batch} at a time`, async () => {
+    const items = golden.cases.map((source) => ({ messages: conversation(source) }));
+    const result = await run(recipe(prefill, batch), { items });
+    assert.is(result.error, undefined);
+    assert.is(result.items.length, golden.cases.length);
+    for (const [i, { name, input_ids, generated_ids }] of golden.cases.entries()) {
+      const item = result.items[i];
+      assert.is(item?.error, undefined, name);
+      assert.equal(item?.promptIds, input_ids, `${name}: prompt`);
+      assert.equal(item?.generatedIds, generated_ids, `${name}: answer`);
+    }
+  });
+}
+
+test.run();
