@@ -4,6 +4,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { registerModels, size } from '../../../src/cli/commands/models.js';
 import { packageRoot } from '../../../src/util/package-root.js';
+import { FILES, withHub } from '../../model/fake-hub.js';
+import { COMMIT } from '../../model/helpers.js';
 import { rejectionOf } from '../../text/helpers.js';
 
 const root = packageRoot();
@@ -55,6 +57,26 @@ test('without a target: the models on this machine', async () => {
 
 test('pull refuses what is no id before it asks anybody', async () => {
   assert.is((await rejectionOf(() => models('pull', '../x'))).code, 'OPTION_INVALID');
+});
+
+test('pull prints the folder alone, progress beside it; the model is then found by its id', async () => {
+  await withHub(async (_hub, env) => {
+    const before = { ...process.env };
+    Object.assign(process.env, env);
+    try {
+      const { out, err } = await models('pull', 'org/m');
+      assert.is(out, `${join(env['HF_HUB_CACHE']!, 'models--org--m', 'snapshots', COMMIT)}\n`);
+      assert.match(err, 'got  config.json');
+      assert.match(err, 'left out 3 files');
+      assert.match((await models('pull', 'org/m')).err, 'have config.json');
+      const data = JSON.parse((await models('pull', 'org/m', '--all', '--json')).out);
+      assert.is(data.files.length, Object.keys(FILES).length);
+      assert.match((await models('org/m')).out, /hub +org\/m at main \(0123456789ab\)/);
+      assert.match((await models()).out, 'org/m  not usable (MODEL_INVALID)');
+    } finally {
+      process.env = before;
+    }
+  });
 });
 
 test('sizes are short', () => {
