@@ -57,7 +57,7 @@ export function planText(plan: ShapePlan, paint: Paint): string {
     const more = extra > 0 ? ` + ${extra} whole` : '';
     row(
       'image',
-      `${image.name} ${image.width}×${image.height} → ${columns}×${rows}${more} = ${image.tiles} tiles of ${image.tileSize.join('×')} → ${image.visionTokens} vision tokens`,
+      `${image.name} ${image.width}×${image.height} → ${columns}×${rows}${more} = ${image.tiles} ${image.tiles === 1 ? 'tile' : 'tiles'} of ${image.tileSize.join('×')} → ${image.visionTokens} vision tokens`,
     );
   }
   if (plan.images.length === 0) row('image', 'none: the language program runs alone');

@@ -7,7 +7,7 @@ import type { Diagnostic, Plan } from '../../contracts/recipe.js';
 import type { ItemRecord, RunResultRecord } from '../../contracts/record.js';
 import type { WorkerPools } from '../../runner/pool.js';
 import { exitCodeOf, formatError } from '../failure.js';
-import type { Io } from '../io.js';
+import { harmless, type Io } from '../io.js';
 import { Progress } from '../progress.js';
 import { addRecipeOptions, collect, compileAndTell, type RecipeFlags } from '../recipe-options.js';
 import { type SignalWatch, watchSignals } from '../signals.js';
@@ -144,21 +144,22 @@ export function streamNode(plan: Plan): string | null {
 /** Prints what is not printed yet of the answer, then its boxes. */
 function printResult(io: Io, items: readonly ItemRecord[], progress: Progress): void {
   for (const item of items) {
+    const show = (text: string): void => io.out(io.outIsTerminal ? harmless(text) : text);
     const text = item.text ?? '';
     const { printed } = progress;
     if (!item.ok) {
       if (printed !== '') io.out('\n');
       continue;
     }
-    if (printed !== '' && text.startsWith(printed)) io.out(text.slice(printed.length));
-    else io.out(`${printed === '' ? '' : '\n'}${text}`);
+    if (printed !== '' && text.startsWith(printed)) show(text.slice(printed.length));
+    else show(`${printed === '' ? '' : '\n'}${text}`);
     if (!text.endsWith('\n')) io.out('\n');
-    for (const value of Object.values(item.outputs ?? {})) if (value.kind === 'answer') printBoxes(io, value);
+    for (const value of Object.values(item.outputs ?? {})) if (value.kind === 'answer') printBoxes(show, value);
   }
 }
 
-function printBoxes(io: Io, answer: AnswerValue): void {
-  for (const { label, box } of answer.boxes) io.out(`${label}: [${box.map((v) => Math.round(v)).join(', ')}]\n`);
+function printBoxes(show: (text: string) => void, answer: AnswerValue): void {
+  for (const { label, box } of answer.boxes) show(`${label}: [${box.map((v) => Math.round(v)).join(', ')}]\n`);
 }
 
 async function printJson(
