@@ -28,6 +28,7 @@ export class Call {
   readonly #where: string;
   readonly #ctxLen: number;
   readonly #positions: Slot | undefined;
+  #state: Record<string, OrtTensor> | null = null;
 
   /** `fixed`: symbolic axes that the state decides (batch, context). `ctxLen` 0: no state. */
   constructor(ports: readonly BoundPort[], fixed: ReadonlyMap<string, number>, ctxLen: number, where: string) {
@@ -39,9 +40,11 @@ export class Call {
     this.#positions = this.#slots.find((s) => s.port.name === 'position_ids');
   }
 
-  /** Value of a symbolic axis in this call. */
-  symbol(name: string): number | undefined {
-    return this.#symbols.get(name);
+  /** The state's own feeds; they change only when a cache has changed places. */
+  setState(feeds: Record<string, OrtTensor>): void {
+    if (this.#state === feeds) return;
+    this.#state = feeds;
+    Object.assign(this.feeds, feeds);
   }
 
   /** Takes the inputs of a call. Throws TENSOR_INVALID before anything was changed on the device. */

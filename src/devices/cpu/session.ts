@@ -16,7 +16,7 @@ import { contractTensor, dataOf, ortTensor } from './ort.js';
 import type { BoundPort } from './ports.js';
 import type { CpuProgram } from './program.js';
 import { argmax, topk } from './reduce.js';
-import { type CachePlan, CpuState, stateInvalid } from './state.js';
+import { type CachePlan, CpuState, type StateTensors, stateInvalid } from './state.js';
 
 /** How a session was opened, for records. */
 export interface CpuSettings {
@@ -31,6 +31,15 @@ export interface CpuSettings {
 
 const NO_OPTIONS: RunOptions = {};
 
+/** Where the outputs of a call go, kept from call to call. */
+interface Fetches {
+  readonly tensors: Record<string, OrtTensor | null>;
+  /** The place of `logits` when its size is known beforehand. */
+  readonly logits: Tensor<'float32'> | null;
+  /** What of the state is in `tensors`. */
+  state: StateTensors | null;
+}
+
 export class CpuSession implements ProgramSession {
   readonly settings: CpuSettings;
   readonly #session: InferenceSession;
@@ -39,8 +48,7 @@ export class CpuSession implements ProgramSession {
   readonly #outputs: ReadonlyMap<string, BoundPort>;
   readonly #caches: readonly CachePlan[];
   readonly #stateless: Call | null;
-  readonly #fetches = new WeakMap<Call, Map<string, Record<string, OrtTensor | null>>>();
-  readonly #logits = new WeakMap<OrtTensor, Tensor<'float32'>>();
+  readonly #fetches = new WeakMap<Call, Map<string, Fetches>>();
   #top: NonNullable<RunResult['top']> | null = null;
   #wide: Float32Array = new Float32Array(0);
   #running = false;
@@ -108,7 +116,7 @@ export class CpuSession implements ProgramSession {
     this.#running = true;
     let results: InferenceSession.ReturnType;
     try {
-      results = await this.#session.run(call.feeds, fetches as InferenceSession.FetchesType);
+      results = await this.#session.run(call.feeds, fetches.tensors as InferenceSession.FetchesType);
     } catch (cause) {
       throw new VlmError('DEVICE_FAILED', {
         what: 'ONNX Runtime failed to run a program',
@@ -120,7 +128,7 @@ export class CpuSession implements ProgramSession {
       this.#running = false;
     }
     own?.advance();
-    return this.#collect(results, wanted, reduce);
+    return this.#collect(results, fetches.logits, wanted, reduce);
   }
 
   async close(): Promise<void> {
@@ -170,17 +178,12 @@ export class CpuSession implements ProgramSession {
       }
       state.call = new Call(this.#inputs, fixed, state.ctxLen, this.#program.path);
     }
-    Object.assign(state.call.feeds, state.tensors().feeds);
+    state.call.setState(state.tensors().feeds);
     return state.call;
   }
 
   /** Fetches are kept per call and wanted list; `logits` gets a place of its own when its size is known. */
-  #fetchesFor(
-    call: Call,
-    state: CpuState | null,
-    wanted: readonly string[],
-    logits: boolean,
-  ): Record<string, OrtTensor | null> {
+  #fetchesFor(call: Call, state: CpuState | null, wanted: readonly string[], logits: boolean): Fetches {
     let byWanted = this.#fetches.get(call);
     if (byWanted === undefined) {
       byWanted = new Map();
@@ -189,14 +192,27 @@ export class CpuSession implements ProgramSession {
     const key = `${logits ? '+' : ''}${wanted.join()}`;
     let fetches = byWanted.get(key);
     if (fetches === undefined) {
-      fetches = {};
-      for (const name of logits ? new Set([...wanted, 'logits']) : wanted) {
-        const port = this.#output(name);
-        fetches[port.graphName] = name === 'logits' ? this.#logitsPlace(port, state) : null;
-      }
+      fetches = this.#makeFetches(state, logits ? [...new Set([...wanted, 'logits'])] : wanted);
       byWanted.set(key, fetches);
     }
-    return state === null ? fetches : Object.assign(fetches, state.tensors().fetches);
+    const tensors = state?.tensors() ?? null;
+    if (fetches.state !== tensors) {
+      fetches.state = tensors;
+      Object.assign(fetches.tensors, tensors?.fetches);
+    }
+    return fetches;
+  }
+
+  #makeFetches(state: CpuState | null, names: readonly string[]): Fetches {
+    const tensors: Record<string, OrtTensor | null> = {};
+    let logits: Tensor<'float32'> | null = null;
+    for (const name of names) {
+      const port = this.#output(name);
+      const place = name === 'logits' ? this.#logitsPlace(port, state) : null;
+      tensors[port.graphName] = place;
+      if (place !== null) logits = contractTensor(place, 'float32') as Tensor<'float32'>;
+    }
+    return { tensors, logits, state: null };
   }
 
   #output(name: string): BoundPort {
@@ -219,30 +235,30 @@ export class CpuSession implements ProgramSession {
     return ortTensor('float32', new Float32Array(state.batch * vocab), [state.batch, 1, vocab]);
   }
 
-  #collect(results: InferenceSession.ReturnType, wanted: readonly string[], reduce: Reduce | null): RunResult {
+  #collect(
+    results: InferenceSession.ReturnType,
+    place: Tensor<'float32'> | null,
+    wanted: readonly string[],
+    reduce: Reduce | null,
+  ): RunResult {
     const outputs: Record<string, Tensor> = {};
     for (const name of wanted) {
       const port = this.#output(name);
       const given = results[port.graphName] as OrtTensor;
-      outputs[name] = name === 'logits' ? this.#logitsOf(given, port) : contractTensor(given, port.dtype);
+      outputs[name] = name === 'logits' ? (place ?? this.#logitsOf(given, port)) : contractTensor(given, port.dtype);
     }
     if (reduce === null || reduce.kind === 'none') return { outputs };
     const port = this.#output('logits');
-    return { outputs, top: this.#reduce(this.#logitsOf(results[port.graphName] as OrtTensor, port), reduce) };
+    const logits = place ?? this.#logitsOf(results[port.graphName] as OrtTensor, port);
+    return { outputs, top: this.#reduce(logits, reduce) };
   }
 
   /** Logits are handed back as float32 whatever the program computes in. */
   #logitsOf(given: OrtTensor, port: BoundPort): Tensor<'float32'> {
-    const known = this.#logits.get(given);
-    if (known !== undefined) return known;
     const data = dataOf(given, port.dtype);
-    if (data instanceof Uint16Array) {
-      if (this.#wide.length !== data.length) this.#wide = new Float32Array(data.length);
-      return { dtype: 'float32', dims: given.dims, data: halvesToFloats(data, this.#wide) };
-    }
-    const made: Tensor<'float32'> = { dtype: 'float32', dims: given.dims, data: data as Float32Array };
-    this.#logits.set(given, made);
-    return made;
+    if (!(data instanceof Uint16Array)) return { dtype: 'float32', dims: given.dims, data: data as Float32Array };
+    if (this.#wide.length !== data.length) this.#wide = new Float32Array(data.length);
+    return { dtype: 'float32', dims: given.dims, data: halvesToFloats(data, this.#wide) };
   }
 
   #reduce(logits: Tensor<'float32'>, reduce: Exclude<Reduce, { kind: 'none' }>): NonNullable<RunResult['top']> {
