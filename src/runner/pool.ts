@@ -49,10 +49,30 @@ export class WorkerPools implements TaskRunner {
     this.hostThreads = options.hostThreads ?? availableParallelism();
   }
 
-  /** Starts threads while the recipe is still being read: one for the host, `devices` for device programs. */
-  prestart(devices: number): void {
+  /**
+   * Starts threads while the recipe is still being read: one for the host, `devices` for device programs, which load
+   * the runtimes of the device kinds that are likely to be asked for.
+   */
+  prestart(devices: number, drivers: readonly string[]): void {
     this.#pool(HOST);
-    for (let i = 0; i < devices; i++) this.#spare.push(this.#create(1));
+    for (let i = 0; i < devices; i++) {
+      const pool = this.#create(1);
+      this.#spare.push(pool);
+      if (drivers.length === 0) continue;
+      const task: WorkerTask = {
+        type: 'warm',
+        model: {},
+        program: null,
+        kinds: [],
+        drivers,
+        silent: true,
+        sentAt: monotonicMs(),
+      };
+      // A driver that cannot be loaded says so when a program is opened.
+      const loading = pool.run(task).catch(() => undefined);
+      this.#running.add(loading);
+      void loading.then(() => this.#running.delete(loading));
+    }
   }
 
   async run(lane: LaneKey, task: WorkerTask, transfer: readonly unknown[]): Promise<TaskReply | undefined> {
