@@ -3,7 +3,6 @@
  * give. sharp decodes and nothing more: ICC profiles are ignored, and where the two differ (CMYK, sixteen-bit grey,
  * GIF transparency) the raw channels are taken and converted here.
  */
-import sharp from 'sharp';
 import { type ErrorCode, VlmError } from '../contracts/errors.js';
 import { decodeGif, GifDamage } from './gif.js';
 import { type ImageFormat, type ImageHeader, readHeader } from './header.js';
@@ -81,6 +80,8 @@ const TURNS: readonly { readonly angle: number; readonly flop?: true; readonly f
 ];
 
 async function decodeWithSharp(bytes: Uint8Array, header: ImageHeader, orientation: number): Promise<RgbImage> {
+  // Loaded on first use: a planner or a command line that only asks for sizes must not wait for libvips.
+  const { default: sharp } = await import('sharp');
   const turn = TURNS[orientation - 1] ?? { angle: 0 };
   let pipeline = sharp(bytes, { ignoreIcc: true, limitInputPixels: false, failOn: 'error' });
   if (turn.angle !== 0) pipeline = pipeline.rotate(turn.angle);

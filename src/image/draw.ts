@@ -1,5 +1,4 @@
 /** Draws labelled boxes over a picture: a PNG, or an SVG that carries the picture in itself. */
-import sharp from 'sharp';
 import { VlmError } from '../contracts/errors.js';
 import type { GroundedBox } from '../contracts/ports.js';
 import { type DecodeOptions, decodeImage, readImageSize } from './decode.js';
@@ -38,6 +37,7 @@ export async function drawOverlay(
   }
   const image = await decodeImage(bytes, options);
   const { width, height } = image;
+  const { default: sharp } = await import('sharp');
   const strokes = options.font === 'strokes' || !(await hasFonts());
   const layer = Buffer.from(svg(width, height, marks(width, height, mine, strokes)));
   try {
@@ -67,6 +67,7 @@ async function dataUrl(bytes: Uint8Array, options: OverlayOptions): Promise<stri
     if (format !== 'tiff') return `data:image/${format};base64,${Buffer.from(bytes).toString('base64')}`;
   }
   const { width, height, data } = await decodeImage(bytes, options);
+  const { default: sharp } = await import('sharp');
   const png = await sharp(data, { raw: { width, height, channels: 3 }, limitInputPixels: false })
     .png()
     .toBuffer();
@@ -196,6 +197,7 @@ let fonts: Promise<boolean> | undefined;
 function hasFonts(): Promise<boolean> {
   fonts ??= (async () => {
     try {
+      const { default: sharp } = await import('sharp');
       const probe = svg(24, 24, '<text x="2" y="20" font-family="sans-serif" font-size="20">H</text>');
       const { channels } = await sharp(Buffer.from(probe)).stats();
       return (channels[3]?.max ?? 0) > 0;

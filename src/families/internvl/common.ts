@@ -1,5 +1,11 @@
 /** What both layouts share: the pieces of a FamilyModel that do not depend on where settings are written. */
-import type { FamilyModel, GeometryOptions, ImageLayout, ResampleFilter } from '../../contracts/family.js';
+import type {
+  FamilyModel,
+  GeometryOptions,
+  ImageLayout,
+  ResampleArithmetic,
+  ResampleFilter,
+} from '../../contracts/family.js';
 import { readCount, readNumber, type Section } from '../shared/read.js';
 import { internvlLayout } from './geometry.js';
 import { visionInputs, visionRows } from './programs.js';
@@ -14,6 +20,7 @@ export interface Tiling {
   readonly variant: 'opengvlab' | 'hf';
   readonly tileSize: number;
   readonly filter: ResampleFilter;
+  readonly arithmetic?: ResampleArithmetic;
   readonly minTiles: number;
   readonly maxTiles: number;
   readonly useThumbnail: boolean;

@@ -17,6 +17,7 @@ export function configureHf(files: ModelFiles): FamilyModel {
     variant: 'hf',
     tileSize: processor.tileSize,
     filter: processor.filter,
+    arithmetic: processor.backend === 'torchvision' ? 'torchvision' : 'pillow',
     minTiles: processor.minTiles,
     maxTiles: processor.maxTiles,
     useThumbnail: true,

@@ -5,6 +5,7 @@ import sharp from 'sharp';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { VlmError } from '../../../src/contracts/errors.js';
+import type { FamilyModel } from '../../../src/contracts/family.js';
 import type { ChatMessage, ItemResult, ModelContext, NodeContext, NodeInputs } from '../../../src/contracts/node.js';
 import type { ImageValue, PixelsValue, TokensValue } from '../../../src/contracts/ports.js';
 import { openModel } from '../../../src/model/context.js';
@@ -88,9 +89,24 @@ function checkPixels(pixels: PixelsValue, expected: PixelCase['hf'], label: stri
   );
 }
 
+/** The family as `GotOcr2ImageProcessorPil` would make it: Pillow's resizing, rescaling before normalising. */
+function pillowBacked(family: FamilyModel): FamilyModel {
+  return {
+    ...family,
+    normalization: { ...family.normalization, arithmetic: 'rescale-then-normalize' },
+    layout: (width, height, options) => {
+      const layout = family.layout(width, height, options);
+      const views = layout.views.map((view) => ({
+        ...view,
+        resize: { ...view.resize, arithmetic: 'pillow' as const },
+      }));
+      return { ...layout, views };
+    },
+  };
+}
+
 test('pixels have every bit of the Pillow-backed processor of transformers', async () => {
-  const normalization = { ...shapes.family.normalization, arithmetic: 'rescale-then-normalize' } as const;
-  const model = { ...shapes, text: shapes.text, family: { ...shapes.family, normalization } };
+  const model = { ...shapes, text: shapes.text, family: pillowBacked(shapes.family) };
   for (const { size, png, hf } of pixelCases) {
     const { pixels } = await one({ image: imageOf(Buffer.from(png, 'base64')), prompt: prompt('x') }, model);
     checkPixels(pixels, hf, size.join('x'));
