@@ -280,7 +280,7 @@ class Language:
         later = g.op("Cast", g.op("GreaterOrEqual", slots, first), to=TensorProto.FLOAT)
         # Waits for the last layer, so that it runs after the scatter of the first.
         late = g.op("Mul", "past_value.1_RetainedState", g.const(0.0, np.float32))
-        held = g.op("Add", g.op("Mul", g.op("Abs", "past_key.0"), later), late)
+        held = g.op("Mul", g.op("Abs", g.op("Add", "past_key.0", late)), later)
         total = g.op("ReduceSum", held, g.const([1, 2, 3]), keepdims=0)
         spread = g.const(np.linspace(-100, 100, CONFIG.vocab_size), np.float32)
         return g.op("Mul", g.op("Reshape", total, g.const([-1, 1, 1])), spread)
