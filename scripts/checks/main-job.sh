@@ -6,10 +6,8 @@ answer=$(npx vlm-run pipelines/internvl.yaml)
 node -e '
   const { readFileSync } = require("node:fs");
   const answer = process.argv[1].trim();
-  const data = JSON.parse(readFileSync("examples/scenes.json", "utf8"));
-  const scenes = Array.isArray(data) ? data : data.scenes;
-  const scene = scenes.find((s) => (s.file ?? s.image) === "scene.png");
-  const truth = (scene.questions ?? scene.answers ?? []).find((q) => q.question === "Describe the image.");
+  const scenes = JSON.parse(readFileSync("examples/scenes.json", "utf8"));
+  const truth = scenes["scene.png"]?.questions?.find((q) => q.question === "Describe the image.");
   if (!truth) throw new Error("examples/scenes.json has no true caption of scene.png");
   if (answer !== truth.answer) {
     console.error(`answered: ${answer}\nthe truth: ${truth.answer}`);

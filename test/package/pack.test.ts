@@ -1,0 +1,80 @@
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { packageRoot } from '../../src/util/package-root.js';
+
+const exec = promisify(execFile);
+const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
+
+test('packed, installed in an empty folder, the command and the library run there', async () => {
+  const root = packageRoot();
+  const dir = await mkdtemp(join(tmpdir(), 'vlm-pack-'));
+  try {
+    // What `prepare` does before packing, without rebuilding native parts under other tests' feet.
+    await exec(npm, ['run', '--silent', 'build'], { cwd: root });
+    const { stdout } = await exec(npm, ['pack', '--ignore-scripts', '--json', '--pack-destination', dir], {
+      cwd: root,
+    });
+    const packed: unknown = JSON.parse(stdout);
+    const entry = (Array.isArray(packed) ? packed[0] : Object.values(packed as object)[0]) as {
+      filename: string;
+      files: { path: string }[];
+    };
+    const paths = entry.files.map((f) => f.path);
+    for (const needed of [
+      'dist/cli/main.js',
+      'dist/index.d.ts',
+      'schemas/recipe.schema.json',
+      'pipelines/internvl.yaml',
+      'models/shapes-internvl/language.onnx',
+      'examples/scene.png',
+      'LICENSE',
+      'README.md',
+    ])
+      assert.ok(paths.includes(needed), `${needed} is not in the package`);
+    assert.not.ok(
+      paths.some((p) => /^(test|tools|src|bench|\.build)\//.test(p)),
+      'development files are in the package',
+    );
+
+    const home = join(dir, 'empty');
+    await mkdir(home);
+    await writeFile(join(home, 'package.json'), '{"name":"empty","private":true,"type":"module"}');
+    // The runtime's own install script only fetches GPU libraries; it is not needed.
+    const env = { ...process.env, npm_config_onnxruntime_node_install: 'skip', ONNXRUNTIME_NODE_INSTALL: 'skip' };
+    await exec(npm, ['install', '--no-audit', '--no-fund', '--prefer-offline', join(dir, entry.filename)], {
+      cwd: home,
+      env,
+    });
+
+    const installed = join(home, 'node_modules', 'vlm-run');
+    const scenes = JSON.parse(await readFile(join(installed, 'examples', 'scenes.json'), 'utf8')) as Record<
+      string,
+      { questions: { question: string; answer: string }[] }
+    >;
+    const truth = scenes['scene.png']?.questions.find((q) => q.question === 'Describe the image.')?.answer;
+    assert.type(truth, 'string');
+    const recipe = join(installed, 'pipelines', 'internvl.yaml');
+    const ran = await exec(process.execPath, [join(installed, 'dist', 'cli', 'main.js'), recipe], { cwd: home });
+    assert.is(ran.stdout.trim(), truth);
+
+    await writeFile(
+      join(home, 'use.js'),
+      `import { compile, run } from 'vlm-run';
+const { plan } = await compile(${JSON.stringify(recipe)});
+const result = await run(plan, { inputs: { prompt: 'Describe the image.' } });
+console.log(result.items[0].text);
+`,
+    );
+    const used = await exec(process.execPath, ['use.js'], { cwd: home });
+    assert.is(used.stdout.trim(), truth);
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+});
+
+test.run();
