@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -7,6 +8,7 @@ import { packageRoot } from '../../src/util/package-root.js';
 import { codeOf } from './helpers.js';
 
 interface Golden {
+  readonly vocabulary: string;
   readonly encoded: readonly {
     readonly text: string;
     readonly ids: number[];
@@ -30,6 +32,18 @@ const tokenizers = {
 for (const [name, path] of Object.entries(tokenizers)) {
   const tokenizer = loadTokenizer(json(path), {}, path);
   const cases: Golden = json(join(golden, `${name}.json`));
+
+  test(`${name}: the goldens belong to this tokenizer (else run tools/reference/text.py)`, () => {
+    const tokens = Object.entries({
+      ...json(path).model.vocab,
+      ...Object.fromEntries(json(path).added_tokens.map((t: { content: string; id: number }) => [t.content, t.id])),
+    }).sort(([, a], [, b]) => Number(a) - Number(b));
+    assert.is(tokens.length, tokenizer.vocabSize);
+    const digest = createHash('sha256')
+      .update(tokens.map(([token]) => token).join('\n'))
+      .digest('hex');
+    assert.is(digest, cases.vocabulary);
+  });
 
   test(`${name}: ids equal those of the reference`, () => {
     assert.ok(cases.encoded.length > 100);

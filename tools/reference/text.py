@@ -6,6 +6,7 @@ of the OpenGVLab layout by the published algorithm.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 from pathlib import Path
@@ -30,6 +31,12 @@ def random_ids(tokenizer: Tokenizer, count: int, seed: int) -> list[list[int]]:
     return [[rng.randrange(size) for _ in range(rng.randint(1, 30))] for _ in range(count)]
 
 
+def vocabulary(tokenizer: Tokenizer) -> str:
+    """Digest of all tokens in order of their ids: tells goldens of an older tokenizer apart from a defect."""
+    tokens = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    return hashlib.sha256("\n".join(token for token, _ in tokens).encode()).hexdigest()
+
+
 def golden(tokenizer: Tokenizer, seed: int) -> dict[str, object]:
     encoded = []
     for text in corpus():
@@ -40,7 +47,7 @@ def golden(tokenizer: Tokenizer, seed: int) -> dict[str, object]:
         })
     decoded = [{"ids": ids, "kept": tokenizer.decode(ids, skip_special_tokens=False),
                 "skipped": tokenizer.decode(ids, skip_special_tokens=True)} for ids in random_ids(tokenizer, 200, seed)]
-    return {"versions": VERSIONS, "encoded": encoded, "decoded": decoded}
+    return {"versions": VERSIONS, "vocabulary": vocabulary(tokenizer), "encoded": encoded, "decoded": decoded}
 
 
 def write(path: Path, data: object) -> None:
