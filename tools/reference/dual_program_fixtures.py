@@ -238,7 +238,7 @@ class Language:
         kept = f"{name}_{'Internal' if f.internal else ''}RetainedState"
         at = self.positions
         if f.batch_index:
-            at = g.op("Where", g.op("Less", at, g.const(0)), g.const(INT32_MAX), at)
+            at = g.op("Where", g.op("Less", at, g.const(0)), g.op("Constant", value_int=INT32_MAX), at)
             g.op("CtxScatterCB", past, self.batch_index, at, update, out=kept, domain=CLOUD)
         else:
             g.op("CtxScatter", past, at, update, out=kept, domain=CLOUD)
@@ -248,7 +248,11 @@ class Language:
         rows = g.op("Gather", kept, g.op("Squeeze", self.batch_index, g.const([1]))) if f.batch_index else kept
         if f.limits:
             furthest = g.op("Unsqueeze", g.op("ReduceMax", self.positions, axes=[1], keepdims=1), g.const([2]))
-            limit = g.const(INT32_MAX) if kind == "key" else g.op("Cast", g.const(INT32_MAX, np.int32), to=TensorProto.INT64)
+            # In the three ways that exports write it: a Constant node, an initializer, a narrower type behind a Cast.
+            inline = helper.make_tensor("limit", TensorProto.INT64, [], [INT32_MAX])
+            limit = g.op("Constant", value=inline) if kind == "key" else g.op("Cast", g.const(INT32_MAX, np.int32), to=TensorProto.INT64)
+            if layer == 1 and kind == "value":
+                limit = g.const(INT32_MAX)
             picked = g.op("Where", g.op("Greater", slots, furthest), limit, slots)
             rows = g.op("CtxGather", rows, picked, domain=CLOUD)
         return self.up(rows), slots

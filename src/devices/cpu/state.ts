@@ -61,6 +61,7 @@ export class CpuState implements DeviceState {
   }
 
   static create(owner: object, plans: readonly CachePlan[], batch: number, ctxLen: number): CpuState {
+    checkSlots(plans, ctxLen);
     const caches = plans.map((plan): Cache => {
       const dims = cacheDims(plan, batch, ctxLen);
       const count = elementCount(dims);
@@ -158,6 +159,15 @@ export class CpuState implements DeviceState {
       fetches[plan.pair.output.name] = back === null ? feed : ortTensor(plan.dtype, back.subarray(from, to), dims);
     }
     return { feeds, fetches };
+  }
+}
+
+/** Single caches may be shorter than the context (chunked attention), but not all of them. */
+function checkSlots(plans: readonly CachePlan[], ctxLen: number): void {
+  const slots = plans.map(({ pair }) => (typeof pair.input.dims[2] === 'number' ? pair.input.dims[2] : ctxLen));
+  const most = Math.max(0, ...slots);
+  if (plans.length > 0 && most < ctxLen) {
+    throw stateInvalid('The program is made for another context length', `ctx_len up to ${most}`, `ctx_len ${ctxLen}`);
   }
 }
 

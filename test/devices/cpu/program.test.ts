@@ -49,9 +49,9 @@ test('weights and cache bytes are counted, external weights too', () => {
 test('INT32_MAX indices are found wherever they stand; the end of a slice is left alone', () => {
   for (const [flavour, count] of [
     ['rank3', 0],
-    ['limits', 2],
-    ['external', 2],
-    ['optional', 2],
+    ['limits', 4],
+    ['external', 4],
+    ['optional', 8],
   ] as const) {
     const path = fixture(`language-${flavour}.onnx`);
     const bytes = readFileSync(path);
@@ -171,7 +171,7 @@ test('settings are recorded; options out of range are refused', async () => {
   assert.equal(session.settings, {
     threads: 1,
     graphOptimization: 'basic',
-    mendedConstants: 2,
+    mendedConstants: 4,
     inPlaceCaches: 4,
     caches: 4,
   });
