@@ -1,4 +1,6 @@
 /** The terminal: what may be coloured, where text goes, and a reader that goes away. */
+import { EXIT } from '../contracts/errors.js';
+
 export interface Io {
   /** The answer, and nothing else. */
   out(text: string): void;
@@ -11,6 +13,8 @@ export interface Io {
   readonly paint: Paint;
   /** True once the reader of standard output is gone (`| head`). */
   readonly readerGone: boolean;
+  /** Why standard output could not be written, when it is not for want of a reader: a full disk. */
+  readonly outError: Error | null;
   onReaderGone(act: () => void): void;
 }
 
@@ -41,10 +45,17 @@ export function wantsColor(terminal: boolean, env: NodeJS.ProcessEnv = process.e
 export function processIo(): Io {
   const { stdout, stderr } = process;
   let gone = false;
+  let outError: Error | null = null;
   const acts: (() => void)[] = [];
   stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    if (gone) return;
     gone = true;
+    if (error.code !== 'EPIPE') {
+      outError = error;
+      // The last write may fail when everything else is done.
+      process.exitCode = EXIT.run;
+      stderr.write(`error[OUTPUT_UNWRITABLE]: The answer cannot be written: ${error.message}\n`);
+    }
     for (const act of acts) act();
   });
   // Without a reader of messages there is nobody to tell.
@@ -63,6 +74,9 @@ export function processIo(): Io {
     paint: makePaint(color),
     get readerGone() {
       return gone;
+    },
+    get outError() {
+      return outError;
     },
     onReaderGone: (act) => {
       acts.push(act);

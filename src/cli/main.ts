@@ -2,7 +2,7 @@
 /** Entry of the command line: parses, dispatches, and turns whatever goes wrong into a message and an exit code. */
 import { createRequire } from 'node:module';
 import { Command, CommanderError } from 'commander';
-import { VlmError } from '../contracts/errors.js';
+import { EXIT, VlmError } from '../contracts/errors.js';
 import { reportError } from './failure.js';
 import { type Io, processIo } from './io.js';
 import { COMMANDS, refuseMistypedCommand, Told } from './recipe-options.js';
@@ -24,9 +24,8 @@ async function buildProgram(io: Io, json: boolean): Promise<Command> {
   return addCommands(program, io, json);
 }
 
-async function main(argv: readonly string[]): Promise<number> {
+async function main(argv: readonly string[], io: Io): Promise<number> {
   enableCompileCache();
-  const io = processIo();
   const json = argv.includes('--json');
   try {
     const program = await buildProgram(io, json);
@@ -64,4 +63,6 @@ async function usageError(error: CommanderError, argv: readonly string[]): Promi
   });
 }
 
-process.exitCode = await main(process.argv.slice(2));
+const io = processIo();
+const exitCode = await main(process.argv.slice(2), io);
+process.exitCode = io.outError === null ? exitCode : EXIT.run;

@@ -60,7 +60,9 @@ export async function composedRun(plan: Plan, options: ComposedRunOptions): Prom
   const { onEvent, signal, origin, spans, pools } = options;
   const result = await runPlan(options.out === undefined ? withoutOverlay(plan) : plan, {
     items: options.items,
-    verify: verifyFit,
+    verify: (...args) => {
+      for (const message of verifyFit(...args)) onEvent?.({ type: 'notice', message: `warning: ${message}` });
+    },
     onEvent: (event) => {
       if (event.type === 'text') directory?.addText(event.item, event.piece);
       onEvent?.(event);

@@ -56,6 +56,8 @@ class Execution {
   readonly #plan: Plan;
   readonly #hostLanes = new Map<number, string>();
   readonly #warm: Promise<unknown>[] = [];
+  /** What a listener threw: it must not end the process while native calls are under way. */
+  #listenerError: unknown;
 
   constructor(request: ExecuteRequest) {
     this.#r = request;
@@ -81,10 +83,17 @@ class Execution {
       }),
     );
     await Promise.allSettled(this.#warm);
+    this.#emit({ type: 'run-end', ok: records.every((r) => r.ok) });
+    if (this.#listenerError !== undefined) {
+      throw VlmError.wrap(this.#listenerError, 'INTERNAL', { what: 'A listener of the run failed' });
+    }
     const error = records.find((r) => r.error !== undefined)?.error;
-    const ok = error === undefined;
-    this.#emit({ type: 'run-end', ok });
-    return { ok, items: records, ledger: ledger.close(), ...(error === undefined ? {} : { error }) };
+    return {
+      ok: error === undefined,
+      items: records,
+      ledger: ledger.close(),
+      ...(error === undefined ? {} : { error }),
+    };
   }
 
   /** Device workers open their programs while the host is still busy with the first images. */
@@ -248,7 +257,7 @@ class Execution {
 
   #finish(state: ItemState): ItemRecord {
     const record = state.record(this.#plan);
-    this.#r.onItem?.(record);
+    this.#tell(() => this.#r.onItem?.(record));
     return record;
   }
 
@@ -262,7 +271,17 @@ class Execution {
 
   #emit(event: RunEvent): void {
     const { onEvent, ledger } = this.#r;
-    if (onEvent !== undefined) ledger.main('record', () => onEvent(event));
+    if (onEvent !== undefined) ledger.main('record', () => this.#tell(() => onEvent(event)));
+  }
+
+  #tell(listener: () => void): void {
+    if (this.#listenerError !== undefined) return;
+    try {
+      listener();
+    } catch (error) {
+      this.#listenerError = error ?? new VlmError('INTERNAL', { what: 'A listener of the run failed' });
+      Atomics.store(this.#r.cancel, 0, 1);
+    }
   }
 }
 

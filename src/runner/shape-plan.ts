@@ -117,16 +117,25 @@ export function checkFit(plan: Plan, decode: PlanNode, prompt: PromptSize): Plan
   };
 }
 
-/** The executor's hook: looks at prompts as soon as preprocess has made them. */
-export function verifyFit(plan: Plan, node: PlanNode, outputs: NodeOutputs): void {
+/** What a decode node says of an answer that may be cut off; null when there is room enough. */
+export function shortRoom(d: PlannedDecode): string | null {
+  return d.roomForAnswer < d.maxNewTokens
+    ? `node "${d.node}": the answer ends after ${d.roomForAnswer} tokens, before max_new_tokens ${d.maxNewTokens}`
+    : null;
+}
+
+/** The executor's hook: looks at prompts as soon as preprocess has made them. Returns warnings. */
+export function verifyFit(plan: Plan, node: PlanNode, outputs: NodeOutputs): readonly string[] {
+  const warnings: string[] = [];
   const values = Object.entries(outputs);
   const images = values.flatMap(([, value]) => (value.kind === 'pixels' ? value.images : []));
   for (const [port, value] of values) {
     if (value.kind !== 'tokens') continue;
     for (const decode of decodesOf(plan, node, port)) {
-      checkFit(plan, decode, { promptTokens: value.ids.length, images });
+      warnings.push(shortRoom(checkFit(plan, decode, { promptTokens: value.ids.length, images })) ?? '');
     }
   }
+  return warnings.filter((warning) => warning !== '');
 }
 
 function doesNotFit(plan: Plan, decode: PlanNode, ctxLen: number, { promptTokens, images }: PromptSize): VlmError {
@@ -196,13 +205,7 @@ export async function planShapes(plan: Plan, item: RunItem, sources: PlanSources
       ...(prompt.promptExact
         ? []
         : ['the tokenizer is not on this machine: prompt tokens are counted as at most one a byte']),
-      ...decodes.flatMap((d) =>
-        d.roomForAnswer < d.maxNewTokens
-          ? [
-              `node "${d.node}": the answer ends after ${d.roomForAnswer} tokens, before max_new_tokens ${d.maxNewTokens}`,
-            ]
-          : [],
-      ),
+      ...decodes.flatMap((d) => shortRoom(d) ?? []),
     ],
   };
 }

@@ -90,6 +90,14 @@ test('a prompt that does not fit is refused with the place of ctx_len', async ()
   }
 });
 
+test('an answer that may be cut off is warned of, by plan and by run', async () => {
+  for (const command of [[], ['plan']]) {
+    const { code, err } = await cli([...command, recipe, '--set', 'nodes.decode.with.ctx_len=120']);
+    assert.is(code, 0, err);
+    assert.match(err, /warning: .*before max_new_tokens 64/);
+  }
+});
+
 for (const text of ['preprocess ', 'encode '] as const) {
   test(`Ctrl-C after ${text.trim()}: 130, whatever native call is under way`, async () => {
     const ended = await cli([recipe, ...LONG], {

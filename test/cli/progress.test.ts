@@ -20,6 +20,7 @@ function fakeIo(terminals: { out?: boolean; err?: boolean } = {}): Io & { outTex
     color: false,
     paint: makePaint(false),
     readerGone: false,
+    outError: null,
     onReaderGone: () => undefined,
   };
   return io;

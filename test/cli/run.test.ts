@@ -1,5 +1,14 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -12,7 +21,7 @@ import * as assert from 'uvu/assert';
 import type { RunRecord } from '../../src/runner/run-directory.js';
 import { packageRoot } from '../../src/util/package-root.js';
 import { writeRecipes } from './fakes/recipes.js';
-import { cli, type Ended } from './fakes/spawn.js';
+import { CLI, cli, type Ended } from './fakes/spawn.js';
 
 const test = suite('run');
 const dir = mkdtempSync(join(tmpdir(), 'vlm-run-cli-'));
@@ -138,6 +147,22 @@ test('a reader that goes away ends the run quietly', async () => {
   assert.is(ended.signal, null);
   sane(ended);
 });
+
+if (existsSync('/dev/full')) {
+  test('a full disk under standard output: exit 5, said once, no stack trace', async () => {
+    const full = openSync('/dev/full', 'w');
+    const child = spawn(process.execPath, [CLI, ...base], { stdio: ['ignore', full, 'pipe'] });
+    let err = '';
+    child.stderr?.setEncoding('utf8').on('data', (d: string) => {
+      err += d;
+    });
+    const code = await new Promise((resolve) => child.on('close', resolve));
+    closeSync(full);
+    assert.is(code, 5, err);
+    assert.is(err.split('OUTPUT_UNWRITABLE').length, 2, err);
+    assert.not.match(err, /\n\s+at .*\.js:\d/);
+  });
+}
 
 test('--out keeps a valid record and the answer; --trace a trace', async () => {
   const out = join(dir, 'out');

@@ -259,6 +259,31 @@ test('cancelling stops between calls and starts nothing new', async () => {
   assert.equal(lines.slice(-2), ['language deactivate', 'language close']);
 });
 
+test('a listener that throws stops the run in order, and its error comes out', async () => {
+  const log = join(dir, 'listener.log');
+  const plan = fakePlan(
+    { say: { kind: 'generate', options: { steps: 1000 } } },
+    { out: 'say.text' },
+    { main: { kind: 'fake', callMs: 5, log } },
+  );
+  let thrown: unknown;
+  try {
+    await runFake(plan, [{}], {
+      onEvent: (e) => {
+        if (e.type === 'text') throw new RangeError('listener');
+      },
+    });
+  } catch (error) {
+    thrown = error;
+  }
+  assert.instance(thrown, VlmError);
+  assert.is((thrown as VlmError).code, 'INTERNAL');
+  assert.is(((thrown as VlmError).cause as Error).message, 'listener');
+  const lines = readFileSync(log, 'utf8').trim().split('\n');
+  assert.ok(lines.length < 100);
+  assert.is(lines.at(-1), 'language close');
+});
+
 test('what verify refuses goes no further', async () => {
   const plan = fakePlan(
     {
