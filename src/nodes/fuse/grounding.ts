@@ -60,5 +60,5 @@ export function parseGrounding(
 
 function toPixels([x1, y1, x2, y2]: Numbers, size: { readonly width: number; readonly height: number }): Numbers {
   const { width, height } = size;
-  return [(x1 / 1000) * width, (y1 / 1000) * height, (x2 / 1000) * width, (y2 / 1000) * height];
+  return [(x1 * width) / 1000, (y1 * height) / 1000, (x2 * width) / 1000, (y2 * height) / 1000];
 }
