@@ -3,6 +3,7 @@
  * moment: run.json exists, with status "running", before the first node starts, and is replaced at each item's end, so
  * that whatever ends the process leaves a complete record of what was done.
  */
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ErrorData } from '../contracts/errors.js';
 import type { AnswerValue, PortValue } from '../contracts/ports.js';
@@ -70,7 +71,16 @@ export class RunDirectory {
 
   /** Throws OUTPUT_UNWRITABLE at once, before any work is done for nothing. */
   async begin(): Promise<void> {
+    await this.#clear();
     await writeFileAtomic(this.#path('run.json'), this.#text({ status: 'running' }));
+  }
+
+  /** Answer and pictures of an earlier run in this folder are not those of this one. */
+  async #clear(): Promise<void> {
+    const names = await readdir(this.folder).catch((): string[] => []);
+    if (!names.includes('run.json')) return;
+    const stale = names.filter((name) => name === 'answer.json' || /^overlay(?:-[\w-]+)?\.(?:png|svg)$/.test(name));
+    await Promise.all(stale.map((name) => rm(this.#path(name), { force: true })));
   }
 
   set model(model: RunRecord['model']) {
@@ -104,7 +114,7 @@ export class RunDirectory {
       written.push(this.#path(name));
     };
     await write('run.json', this.#text(ending));
-    const answers = this.#items.map((item) => answerOf(item));
+    const answers = this.#items.map((item) => this.#answer(item));
     if (answers.length > 0) {
       const one = answers.length === 1;
       await write('answer.json', json(one ? answers[0] : answers));
@@ -121,6 +131,18 @@ export class RunDirectory {
   /** For the last moments of a process: what is known, now. */
   flushSync(ending: RunEnding): void {
     writeFileAtomicSync(this.#path('run.json'), this.#text(ending));
+  }
+
+  /** What answer.json says of an item. */
+  #answer(item: ItemRecord): unknown {
+    if (!item.ok) return { ok: false, error: item.error };
+    const outputs = Object.entries(item.outputs ?? {}).map(([name, value]): [string, unknown] => {
+      if (value.kind !== 'answer' || value.overlay === undefined) return [name, plainValue(value)];
+      const { format } = value.overlay;
+      const overlay = { format, file: this.#overlayName(item, name, format) };
+      return [name, { ...(plainValue({ ...value, overlay: undefined }) as object), overlay }];
+    });
+    return { ok: true, text: item.text ?? null, outputs: Object.fromEntries(outputs) };
   }
 
   #overlayName(item: ItemRecord, output: string, format: string): string {
@@ -176,7 +198,8 @@ function plainOutputs(outputs: Readonly<Record<string, PortValue>>): unknown {
 
 /** A port value as JSON data. Tensors and pictures are described, not spelled out. */
 export function plainValue(value: unknown): unknown {
-  if (value instanceof Uint8Array) return { bytes: value.byteLength };
+  // Pictures, as `bytes` of an overlay: how many there are.
+  if (value instanceof Uint8Array) return value.byteLength;
   if (value instanceof Int32Array) return Array.from(value);
   if (ArrayBuffer.isView(value)) return { bytes: value.byteLength };
   if (Array.isArray(value)) return value.map(plainValue);
@@ -188,10 +211,4 @@ function answersIn(item: ItemRecord): { readonly name: string; readonly answer: 
   return Object.entries(item.outputs ?? {}).flatMap(([name, value]) =>
     value.kind === 'answer' ? [{ name, answer: value }] : [],
   );
-}
-
-/** What answer.json says of an item. */
-export function answerOf(item: ItemRecord): unknown {
-  if (!item.ok) return { ok: false, error: item.error };
-  return { ok: true, text: item.text ?? null, outputs: plainOutputs(item.outputs ?? {}) };
 }

@@ -54,6 +54,21 @@ test('what is streamed is the answer, and the record says the same', async () =>
   }
 });
 
+test('a grounded answer has its boxes on standard output and its picture in the folder', async () => {
+  const out = join(dir, 'boxes');
+  const { code, out: text, err } = await cli([recipe, '--input', 'prompt=Where is the red circle?', '--out', out]);
+  assert.is(code, 0, err);
+  const answer = JSON.parse(readFileSync(join(out, 'answer.json'), 'utf8')) as {
+    outputs: { answer: { boxes: { label: string; box: number[] }[]; overlay: { file: string } } };
+  };
+  const { boxes, overlay } = answer.outputs.answer;
+  assert.ok(boxes.length > 0, text);
+  for (const { label, box } of boxes) assert.match(text, `${label}: [${box.map(Math.round).join(', ')}]\n`);
+  assert.not.match(text, '<box>');
+  assert.is(overlay.file, 'overlay.png');
+  assert.equal([...readFileSync(join(out, overlay.file)).subarray(1, 4)], [...Buffer.from('PNG')]);
+});
+
 test('items of a batch equal their runs alone, token for token', async () => {
   const prompts = ['Describe the image.', 'How many shapes are there?', 'Is there a circle?'];
   const set = ['nodes.decode.with.batch_size=3', 'nodes.encode.with.batch_size=3'];

@@ -183,6 +183,16 @@ test('--out keeps a valid record and the answer; --trace a trace', async () => {
   assert.ok(traceEvents.length > 4);
 });
 
+test('--out over an earlier run leaves nothing of it; other files stay', async () => {
+  const out = join(dir, 'again');
+  assert.is((await cli([...base, '--out', out])).code, 0);
+  for (const name of ['overlay.png', 'overlay-3.svg', 'overlay-of-mine.txt']) writeFileSync(join(out, name), 'old');
+  assert.is((await cli([join(dir, 'throw.yaml'), '--allow-plugins', '--out', out])).code, 5);
+  assert.equal(readdirSync(out).sort(), ['answer.json', 'overlay-of-mine.txt', 'run.json']);
+  assert.is(recordOf(out).status, 'failed');
+  assert.is((JSON.parse(readFileSync(join(out, 'answer.json'), 'utf8')) as { ok: boolean }).ok, false);
+});
+
 test('--out that cannot be written is refused before any work', async () => {
   const file = join(dir, 'a-file');
   writeFileSync(file, '');
