@@ -29,6 +29,8 @@ export class Call {
   readonly #ctxLen: number;
   readonly #positions: Slot | undefined;
   #state: Record<string, OrtTensor> | null = null;
+  /** False after inputs that were refused: the slots may then hold parts of two calls. */
+  #whole = false;
 
   /** `fixed`: symbolic axes that the state decides (batch, context). `ctxLen` 0: no state. */
   constructor(ports: readonly BoundPort[], fixed: ReadonlyMap<string, number>, ctxLen: number, where: string) {
@@ -58,12 +60,13 @@ export class Call {
       if (slot.tensor === null || slot.source !== (given ?? null)) changed = true;
       else if (given !== undefined && given.dtype !== slot.port.dtype) convert(given, slot.port.dtype, slot.data);
     }
-    if (changed || left !== 0) this.#rebind(inputs);
+    if (changed || left !== 0 || !this.#whole) this.#rebind(inputs);
     const positions = this.#positions?.source;
     if (positions !== undefined && positions !== null && this.#ctxLen > 0) this.#checkPositions(positions);
   }
 
   #rebind(inputs: Readonly<Record<string, Tensor>>): void {
+    this.#whole = false;
     for (const name of Object.keys(inputs)) {
       if (!this.#names.has(name)) throw this.#unknown(name);
     }
@@ -79,6 +82,7 @@ export class Call {
       else if (slot.source !== given || slot.tensor === null) this.#take(slot, given);
       this.feeds[slot.port.graphName] = slot.tensor as OrtTensor;
     }
+    this.#whole = true;
   }
 
   #check(port: BoundPort, given: Tensor): void {

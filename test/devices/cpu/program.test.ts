@@ -162,6 +162,23 @@ test('padded positions and positions past the cache are refused, and the state s
   await session.close();
 });
 
+test('inputs of a refused call are not mixed into the next one', async () => {
+  const session = await driver.open({ role: 'language', path: fixture('language-rank3.onnx') }, config);
+  const state = session.createState(1, 16);
+  const int64 = (...values: number[]) =>
+    ({ dtype: 'int64', dims: [1, values.length], data: BigInt64Array.from(values, BigInt) }) as const;
+  const [ids, positions, longer] = [int64(1, 2), int64(0, 1), int64(0, 1, 2)];
+  const index = int64(0);
+  await session.run(state, { input_ids: ids, position_ids: positions, image_idx: index }, []);
+  await rejects(session.run(state, { position_ids: longer, image_idx: index }, []), 'TENSOR_INVALID');
+  for (let again = 0; again < 2; again++) {
+    const mixed = { input_ids: ids, position_ids: longer, image_idx: index };
+    await rejects(session.run(state, mixed, []), 'TENSOR_INVALID');
+  }
+  await session.run(state, { input_ids: ids, position_ids: positions, image_idx: index }, []);
+  await session.close();
+});
+
 test('settings are recorded; options out of range are refused', async () => {
   const path = fixture('language-external.onnx');
   const session = await driver.open(
