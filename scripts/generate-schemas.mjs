@@ -11,17 +11,19 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const check = process.argv.includes('--check');
 
 /** JSON with short lists on one line, as the formatter of this project writes it. */
-function json(value, indent = '') {
+function json(value, indent = '', keyWidth = 0) {
   const flat = JSON.stringify(value);
   const inner = `${indent}  `;
   if (Array.isArray(value) && value.length > 0) {
     const scalars = value.every((v) => typeof v !== 'object' || v === null || Array.isArray(v));
     const line = `[${value.map((v) => (Array.isArray(v) ? json(v) : JSON.stringify(v))).join(', ')}]`;
-    if (scalars && indent.length + line.length < 90) return line;
+    if (scalars && indent.length + keyWidth + line.length < 120) return line;
     return `[\n${value.map((v) => inner + json(v, inner)).join(',\n')}\n${indent}]`;
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length > 0) {
-    const entries = Object.entries(value).map(([k, v]) => `${inner}${JSON.stringify(k)}: ${json(v, inner)}`);
+    const entries = Object.entries(value).map(
+      ([k, v]) => `${inner}${JSON.stringify(k)}: ${json(v, inner, JSON.stringify(k).length + 2)}`,
+    );
     return `{\n${entries.join(',\n')}\n${indent}}`;
   }
   return flat;
