@@ -99,4 +99,21 @@ test('run: a folder and a trace', async () => {
   assert.match(readFileSync(join(out, 'trace.json'), 'utf8'), 'traceEvents');
 });
 
+test('run: a listener that throws leaves a whole record that says so', async () => {
+  const out = join(dir, 'listener');
+  const work = run(join(dir, 'slow.yaml'), {
+    allowPlugins: true,
+    out,
+    onEvent: () => {
+      throw new RangeError('listener');
+    },
+  });
+  assert.is(await codeOf(work), 'INTERNAL');
+  const record = JSON.parse(readFileSync(join(out, 'run.json'), 'utf8')) as {
+    status: string;
+    error: { cause: string };
+  };
+  assert.equal([record.status, record.error.cause], ['failed', 'listener']);
+});
+
 test.run();

@@ -57,8 +57,38 @@ export function versions(): Readonly<Record<string, string>> {
 export async function composedRun(plan: Plan, options: ComposedRunOptions): Promise<ComposedRun> {
   const directory = await openDirectory(plan, options);
   const digesting = directory === undefined ? undefined : digestModel(plan, directory);
+  // Waited for below, unless the run itself throws.
+  digesting?.catch(() => undefined);
+  let result: RunResultRecord;
+  try {
+    result = await runWith(plan, options, directory);
+  } catch (error) {
+    const data = VlmError.wrap(error, 'INTERNAL', { what: 'The run failed' }).toData();
+    await directory?.finish({ status: 'failed', error: data });
+    throw error;
+  }
+  await digesting;
+  const files: string[] = [];
+  if (directory !== undefined) {
+    const { ledger, error } = result;
+    files.push(
+      ...(await directory.finish({ status: statusOf(error), ledger, ...(error === undefined ? {} : { error }) })),
+    );
+  }
+  if (options.trace !== undefined) {
+    await writeFileAtomic(options.trace, chromeTrace(result.ledger, plan.name));
+    files.push(options.trace);
+  }
+  return { result, files };
+}
+
+function runWith(
+  plan: Plan,
+  options: ComposedRunOptions,
+  directory: RunDirectory | undefined,
+): Promise<RunResultRecord> {
   const { onEvent, signal, origin, spans, pools } = options;
-  const result = await runPlan(options.out === undefined ? withoutOverlay(plan) : plan, {
+  return runPlan(options.out === undefined ? withoutOverlay(plan) : plan, {
     items: options.items,
     verify: (...args) => {
       for (const message of verifyFit(...args)) onEvent?.({ type: 'notice', message: `warning: ${message}` });
@@ -73,19 +103,6 @@ export async function composedRun(plan: Plan, options: ComposedRunOptions): Prom
     ...(spans === undefined ? {} : { spans }),
     ...(pools === undefined ? {} : { pools }),
   });
-  await digesting;
-  const files: string[] = [];
-  if (directory !== undefined) {
-    const { ledger, error } = result;
-    files.push(
-      ...(await directory.finish({ status: statusOf(error), ledger, ...(error === undefined ? {} : { error }) })),
-    );
-  }
-  if (options.trace !== undefined) {
-    await writeFileAtomic(options.trace, chromeTrace(result.ledger, plan.name));
-    files.push(options.trace);
-  }
-  return { result, files };
 }
 
 export function statusOf(error: ErrorData | undefined): RunStatus {

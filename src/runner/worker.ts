@@ -1,7 +1,10 @@
 /** Entry of every worker thread and its composition root: everything behind these functions loads when first used. */
 import { loadNode } from '../nodes/modules.js';
+import { enableCompileCache } from '../util/compile-cache.js';
 import { loadPluginModule } from './plugin.js';
 import { createWorkerHandler } from './worker-runtime.js';
+
+enableCompileCache();
 
 export default createWorkerHandler({
   loadNode,

@@ -1,0 +1,59 @@
+/** The command line: parses, dispatches, and turns whatever goes wrong into a message and an exit code. */
+import { Command, CommanderError } from 'commander';
+import { EXIT, VlmError } from '../contracts/errors.js';
+import { reportError } from './failure.js';
+import { type Io, processIo } from './io.js';
+import { COMMANDS, refuseMistypedCommand, Told } from './recipe-options.js';
+
+async function buildProgram(io: Io, json: boolean): Promise<Command> {
+  const { addCommands } = await import('./commands.js');
+  const program = new Command('vlm-run')
+    .description('Run vision-language models from a YAML recipe.')
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => io.out(text), writeErr: () => undefined })
+    .showSuggestionAfterError(true)
+    .enablePositionalOptions();
+  return addCommands(program, io, json);
+}
+
+async function main(argv: readonly string[], io: Io): Promise<number> {
+  const json = argv.includes('--json');
+  try {
+    const program = await buildProgram(io, json);
+    if (argv.length === 0) {
+      io.err(program.helpInformation());
+      return 2;
+    }
+    await program.parseAsync([...argv], { from: 'user' });
+    return typeof process.exitCode === 'number' ? process.exitCode : 0;
+  } catch (error) {
+    if (error instanceof Told) return error.exitCode;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return 0;
+      return reportError(await usageError(error, argv).catch((better: unknown) => better), io, json);
+    }
+    return reportError(error, io, json);
+  }
+}
+
+/** Commander's words: `error: unknown option '--inptu'\n(Did you mean --input?)`. */
+async function usageError(error: CommanderError, argv: readonly string[]): Promise<VlmError> {
+  const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
+  const hint = rest
+    .join(' ')
+    .trim()
+    .replace(/^\((.*)\)$/, '$1');
+  const [word = ''] = argv;
+  if (error.code === 'commander.excessArguments' && !COMMANDS.includes(word)) {
+    // `vlm-run vaildate x.yaml`: the first word was taken for a recipe.
+    await refuseMistypedCommand(word);
+  }
+  return new VlmError('USAGE', {
+    what: first.charAt(0).toUpperCase() + first.slice(1),
+    hint: hint === '' ? 'see vlm-run --help' : hint.replace(/^Did/, 'did'),
+  });
+}
+
+const io = processIo();
+const exitCode = await main(process.argv.slice(2), io);
+process.exitCode = io.outError === null ? exitCode : EXIT.run;
