@@ -63,7 +63,7 @@ export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}
     }
     return { width, height, data };
   } catch (error) {
-    throw error instanceof VlmError ? error : unreadable(options, header.format, reasonOf(error), error);
+    throw error instanceof VlmError ? error : refused(options, header.format, error);
   }
 }
 
@@ -213,6 +213,18 @@ function describe(bytes: Uint8Array): string {
   if (/^\s*<(!doctype )?html/i.test(head)) return 'an HTML page';
   const isText = bytes.subarray(0, 1024).every((c) => c >= 32 || (c >= 9 && c <= 13));
   return isText ? 'text' : 'unknown data';
+}
+
+/** What sharp refused: a compression that its build lacks is another matter than damage. */
+function refused(options: DecodeOptions, format: ImageFormat, error: unknown): VlmError {
+  const reason = reasonOf(error);
+  if (!/not configured|not supported|unsupported/i.test(reason)) return unreadable(options, format, reason, error);
+  return fail('IMAGE_UNSUPPORTED', options, {
+    what: `This kind of ${format.toUpperCase()} cannot be read: ${reason}`,
+    expected: SUPPORTED_FORMATS,
+    hint: 'convert it to PNG or JPEG',
+    cause: error,
+  });
 }
 
 function reasonOf(error: unknown): string {

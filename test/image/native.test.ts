@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadKernels } from '../../src/image/native.js';
+import { packageRoot } from '../../src/util/package-root.js';
 
 const test = suite('native kernels');
 const folder = mkdtempSync(join(tmpdir(), 'vlm-native-'));
@@ -56,6 +57,20 @@ test('every instruction set that this machine has gives the same pixels', () => 
   const typescript = inProcess(code, { VLM_RUN_NO_NATIVE: '1' });
   assert.match(typescript, /^[0-9a-f]{64}$/);
   for (const digest of digests) assert.is(digest, typescript);
+});
+
+test('building without a compiler is no failure, and building twice does the work once', () => {
+  const build = (env: Record<string, string>) =>
+    spawnSync(process.execPath, [join(packageRoot(), 'scripts', 'native', 'image.mjs')], {
+      encoding: 'utf8',
+      env: { ...process.env, ...env },
+    });
+  const none = build({ CXX: join(folder, 'no-such-compiler') });
+  assert.is(none.status, 0);
+  assert.match(none.stderr, /no C\+\+ compiler .* resized in TypeScript/);
+  if (loadKernels().kernels.name !== 'native') return;
+  assert.is(build({}).status, 0);
+  assert.match(build({}).stderr, /up to date/);
 });
 
 test('the addon refuses sizes that do not fit its buffers', () => {

@@ -130,6 +130,20 @@ def gif(width: int, height: int, indices: np.ndarray, palette: bytes, transparen
     return out + b"\0;"
 
 
+def tiff16(array: np.ndarray) -> bytes:
+    """An uncompressed big-endian TIFF of 16-bit RGB (Pillow reads such files but writes none)."""
+    h, w, _ = array.shape
+    pixels = array.astype(">u2").tobytes()
+    entries = [(256, 3, 1, w), (257, 3, 1, h), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 14)]
+    entries += [(277, 3, 1, 3), (278, 3, 1, h), (279, 4, 1, len(pixels))]
+    out = b"MM\0*" + struct.pack(">I", 14 + len(pixels)) + struct.pack(">3H", 16, 16, 16) + pixels
+    out += struct.pack(">H", len(entries))
+    for tag, kind, count, value in entries:
+        out += struct.pack(">HHI", tag, kind, count)
+        out += struct.pack(">HH", value, 0) if kind == 3 and count == 1 else struct.pack(">I", value)
+    return out + b"\0\0\0\0"
+
+
 def sources() -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     rgb = scene(72, 48, 1)
@@ -194,6 +208,21 @@ def sources() -> dict[str, bytes]:
     files["rgb-16bit.png"] = png(w, h, 16, 2, rgb16.tobytes())
     files["rgba-16bit.png"] = png(w, h, 16, 6, np.dstack([rgb16, alpha16]).astype(">u2").tobytes())
     files["grey-alpha-16bit.png"] = png(w, h, 16, 4, np.dstack([rgb16[..., 1], alpha16]).astype(">u2").tobytes())
+    small = rgb[:26, :40].copy()
+    orientation = exif(6)
+    lines = b"\nexif\n%8d\n%s\n" % (len(orientation), orientation.hex().encode())
+    keyword = b"Raw profile type exif\0"
+    xmp = b'XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta><a tiff:Orientation="6"/></x:xmpmeta>'
+    for name, chunk in (
+        ("exif-text", (b"tEXt", keyword + lines)),
+        ("exif-ztext", (b"zTXt", keyword + b"\0" + zlib.compress(lines))),
+        ("exif-xmp", (b"iTXt", xmp)),
+    ):
+        files[f"{name}.png"] = png(40, 26, 8, 2, small.tobytes(), [chunk])
+    still = [Image.fromarray(scene(24, 18, s)) for s in (16, 17, 18)]
+    files["animated.png"] = save(still[0], "PNG", save_all=True, append_images=still[1:])
+    files["animated-default.png"] = save(still[0], "PNG", save_all=True, append_images=still[1:], default_image=True)
+    files["several.mpo"] = save(still[0], "MPO", save_all=True, append_images=still[1:])
 
     # WebP
     files["lossy.webp"] = save(rgb, "WEBP", quality=70)
@@ -215,6 +244,7 @@ def sources() -> dict[str, bytes]:
     part = indices[:20, :30]
     files["part.gif"] = gif(w, h, part, colours, None, (7, 5, 30, 20))
     files["part-transparent.gif"] = gif(w, h, part, colours, int(part[2, 2]), (7, 5, 30, 20))
+    files["bilevel.gif"] = save(Image.fromarray(grey > 128), "GIF")
     files["local.gif"] = gif(w, h, indices, colours, None, None, True)
 
     # TIFF
@@ -223,6 +253,10 @@ def sources() -> dict[str, bytes]:
     files["rgba.tif"] = save(rgba, "TIFF", compression="tiff_adobe_deflate")
     files["grey.tif"] = save(grey, "TIFF", compression="tiff_lzw")
     files["grey-16bit.tif"] = save(Image.fromarray(grey16.astype("<u2")), "TIFF", compression="tiff_lzw")
+    files["rgb-16bit.tif"] = tiff16(rgb16[:20, :20])
+    files["grey-alpha.tif"] = save(np.dstack([grey, alpha]), "TIFF", compression="tiff_lzw")
+    pages = [Image.fromarray(scene(24, 18, s)) for s in (16, 17)]
+    files["several.tif"] = save(pages[0], "TIFF", save_all=True, append_images=pages[1:])
     files["palette.tif"] = save(palette, "TIFF", compression="tiff_lzw")
     files["bilevel.tif"] = save(Image.fromarray(grey > 128), "TIFF", compression="group4")
     files["cmyk.tif"] = save(cmyk, "TIFF", compression="tiff_lzw")
