@@ -5,7 +5,6 @@ import { type ErrorData, VlmError } from '../contracts/errors.js';
 import type { Diagnostic, Plan } from '../contracts/recipe.js';
 import type { ItemRecord, RunEvent, RunResultRecord } from '../contracts/record.js';
 import type { LoadedInputs } from '../runner/inputs/load.js';
-import type { WorkerPools } from '../runner/pool.js';
 import type { ClockSpan } from '../runner/protocol.js';
 import { runPlan } from '../runner/run.js';
 import { RunDirectory, type RunStatus } from '../runner/run-directory.js';
@@ -23,7 +22,6 @@ export interface ComposedRunOptions {
   readonly warnings?: readonly Diagnostic[];
   readonly origin?: number;
   readonly spans?: readonly ClockSpan[];
-  readonly pools?: WorkerPools;
   /** Gets the run directory as soon as it exists: whoever ends the process early flushes it. */
   readonly onDirectory?: (directory: RunDirectory) => void;
 }
@@ -87,7 +85,7 @@ function runWith(
   options: ComposedRunOptions,
   directory: RunDirectory | undefined,
 ): Promise<RunResultRecord> {
-  const { onEvent, signal, origin, spans, pools } = options;
+  const { onEvent, signal, origin, spans } = options;
   return runPlan(options.out === undefined ? withoutOverlay(plan) : plan, {
     items: options.items,
     verify: (...args) => {
@@ -101,7 +99,6 @@ function runWith(
     ...(signal === undefined ? {} : { signal }),
     ...(origin === undefined ? {} : { origin }),
     ...(spans === undefined ? {} : { spans }),
-    ...(pools === undefined ? {} : { pools }),
   });
 }
 

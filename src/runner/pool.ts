@@ -38,8 +38,6 @@ export class WorkerPools implements TaskRunner {
   readonly hostThreads: number;
   readonly #options: PoolOptions;
   readonly #pools = new Map<LaneKey, Piscina>();
-  /** Started before anyone knew which program they would own. */
-  readonly #spare: Piscina[] = [];
   readonly #running = new Set<Promise<unknown>>();
   /** Errors of workers that had no task at the time: told by the next task that fails. */
   #strayError: unknown;
@@ -47,32 +45,6 @@ export class WorkerPools implements TaskRunner {
   constructor(options: PoolOptions = {}) {
     this.#options = options;
     this.hostThreads = options.hostThreads ?? availableParallelism();
-  }
-
-  /**
-   * Starts threads while the recipe is still being read: one for the host, `devices` for device programs, which load
-   * the runtimes of the device kinds that are likely to be asked for.
-   */
-  prestart(devices: number, drivers: readonly string[]): void {
-    this.#pool(HOST);
-    for (let i = 0; i < devices; i++) {
-      const pool = this.#create(1);
-      this.#spare.push(pool);
-      if (drivers.length === 0) continue;
-      const task: WorkerTask = {
-        type: 'warm',
-        model: {},
-        program: null,
-        kinds: [],
-        drivers,
-        silent: true,
-        sentAt: monotonicMs(),
-      };
-      // A driver that cannot be loaded says so when a program is opened.
-      const loading = pool.run(task).catch(() => undefined);
-      this.#running.add(loading);
-      void loading.then(() => this.#running.delete(loading));
-    }
   }
 
   async run(lane: LaneKey, task: WorkerTask, transfer: readonly unknown[]): Promise<TaskReply | undefined> {
@@ -95,16 +67,15 @@ export class WorkerPools implements TaskRunner {
     const devices = [...this.#pools.keys()].filter((lane) => lane !== HOST);
     const closing = devices.map((lane) => this.run(lane, { type: 'close', sentAt: monotonicMs() }, []));
     await Promise.allSettled(closing);
-    const pools = [...this.#pools.values(), ...this.#spare];
+    const pools = [...this.#pools.values()];
     this.#pools.clear();
-    this.#spare.length = 0;
     await Promise.all(pools.map((pool) => pool.destroy()));
   }
 
   #pool(lane: LaneKey): Piscina {
     let pool = this.#pools.get(lane);
     if (pool === undefined) {
-      pool = lane === HOST ? this.#create(this.hostThreads) : (this.#spare.shift() ?? this.#create(1));
+      pool = this.#create(lane === HOST ? this.hostThreads : 1);
       this.#pools.set(lane, pool);
     }
     return pool;

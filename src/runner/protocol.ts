@@ -24,10 +24,6 @@ export interface ProgramRequest {
 /** Opens what a later node task needs, so that loading overlaps with other work. Failures are kept for that task. */
 export interface WarmTask {
   readonly type: 'warm';
-  /** Device kinds whose drivers to load. */
-  readonly drivers?: readonly string[];
-  /** The reply is not looked at: its spans go out with the next one. */
-  readonly silent?: boolean;
   readonly model: RecipeModel;
   readonly program: ProgramRequest | null;
   /** Node kinds whose modules to load; plugins are not warmed. */

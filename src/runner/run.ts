@@ -19,8 +19,6 @@ export interface RunPlanOptions {
   /** When the run began, on the shared clock, and what happened since. Default: now, nothing. */
   readonly origin?: number;
   readonly spans?: readonly ClockSpan[];
-  /** Pools that were started ahead; closed here all the same. */
-  readonly pools?: WorkerPools;
   readonly poolOptions?: PoolOptions;
   readonly verify?: (plan: Plan, node: PlanNode, outputs: NodeOutputs) => void;
 }
@@ -35,7 +33,7 @@ export async function runPlan(plan: Plan, options: RunPlanOptions): Promise<RunR
   const { signal, onEvent, onItem, verify } = options;
   if (signal?.aborted === true) stop();
   signal?.addEventListener('abort', stop, { once: true });
-  const pools = options.pools ?? new WorkerPools(options.poolOptions);
+  const pools = new WorkerPools(options.poolOptions);
   try {
     return await execute({
       plan,

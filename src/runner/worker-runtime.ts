@@ -48,8 +48,6 @@ class Worker {
   readonly #models = new Map<string, Promise<ModelContext>>();
   readonly #modules = new Map<string, Promise<NodeModule>>();
   readonly #sessions = new Map<string, Promise<ProgramSession>>();
-  /** Spans of silent tasks, for the next reply. */
-  #pending: ClockSpan[] = [];
   #lastEnd = 0;
 
   constructor(registries: WorkerRegistries) {
@@ -67,9 +65,7 @@ class Worker {
       return undefined;
     }
     const error = await (task.type === 'warm' ? this.#warm(task, record) : this.#close(record));
-    const reply = this.#reply(spans, error === undefined ? {} : { error });
-    if (task.type === 'warm' && task.silent === true) this.#pending = [...reply.spans];
-    return reply;
+    return this.#reply(spans, error === undefined ? {} : { error });
   }
 
   /** The thread's own start (once), and the way of the task from the main thread if this thread was waiting for it. */
@@ -86,11 +82,9 @@ class Worker {
 
   #reply(spans: readonly ClockSpan[], rest: Outcome): TaskReply {
     this.#lastEnd = monotonicMs();
-    const pending = this.#pending;
-    this.#pending = [];
     return {
       threadId,
-      spans: [...pending, ...spans],
+      spans,
       repliedAt: this.#lastEnd,
       timeOrigin: performance.timeOrigin,
       threadOrigin: this.#threadOrigin,
@@ -101,17 +95,10 @@ class Worker {
   async #warm(task: WarmTask, record: Record_): Promise<ErrorData | undefined> {
     // Errors stay in the caches: the node task that needs the thing reports them with its name and place.
     const work: Promise<unknown>[] = task.kinds.map((kind) => this.#module(kind, undefined, record));
-    for (const kind of task.drivers ?? []) work.push(this.#driver(kind, record));
     if (task.program !== null) work.push(this.#session(task.model, task.program, record));
     const settled = await Promise.allSettled(work);
     const failed = settled.find((s) => s.status === 'rejected');
     return failed === undefined ? undefined : asVlmError(failed.reason, 'warm-up').toData();
-  }
-
-  async #driver(kind: string, record: Record_): Promise<void> {
-    const start = monotonicMs();
-    await this.#registries.loadDriver(kind);
-    record('load', start);
   }
 
   async #close(record: Record_): Promise<ErrorData | undefined> {

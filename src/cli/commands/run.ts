@@ -1,13 +1,10 @@
 /** vlm-run FILE: runs a recipe and prints its answer. */
-import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { VlmError } from '../../contracts/errors.js';
 import type { AnswerValue } from '../../contracts/ports.js';
 import type { Diagnostic, Plan } from '../../contracts/recipe.js';
 import type { ItemRecord, RunResultRecord } from '../../contracts/record.js';
-import { DEVICE_MANIFESTS } from '../../devices/manifests.js';
-import type { WorkerPools } from '../../runner/pool.js';
 import { exitCodeOf, formatError } from '../failure.js';
 import { harmless, type Io } from '../io.js';
 import { Progress } from '../progress.js';
@@ -49,40 +46,14 @@ Examples:
 
 export async function run(file: string, flags: RunFlags, io: Io): Promise<number> {
   const signals = watchSignals();
-  // Threads start while the recipe is read: one for the host, two for the usual pair of programs.
-  const starting = import('../../runner/pool.js').then(({ WorkerPools }) => {
-    const pools = new WorkerPools();
-    pools.prestart(2, likelyDrivers(file, flags));
-    return pools;
-  });
-  starting.catch(() => undefined);
   try {
-    return await runWatched(file, flags, io, signals, starting);
+    return await runWatched(file, flags, io, signals);
   } finally {
     signals.release();
-    await (await starting).close();
   }
 }
 
-/** Device kinds as the text of the recipe and of --device name them: a guess that costs nothing when it is wrong. */
-function likelyDrivers(file: string, flags: RunFlags): readonly string[] {
-  const texts = [...(flags.device ?? []).map((device) => device.replace(/^[^=]*=/, 'kind: '))];
-  try {
-    if (flags.device === undefined) texts.push(readFileSync(file, 'utf8').slice(0, 100_000));
-  } catch {
-    // The compiler tells what is wrong with the file.
-  }
-  const named = texts.flatMap((text) => [...text.matchAll(/\bkind:\s*["']?([a-z0-9]+)/g)].flatMap((m) => m[1] ?? []));
-  return DEVICE_MANIFESTS.map((manifest) => manifest.kind).filter((kind) => named.includes(kind));
-}
-
-async function runWatched(
-  file: string,
-  flags: RunFlags,
-  io: Io,
-  signals: SignalWatch,
-  starting: Promise<WorkerPools>,
-): Promise<number> {
+async function runWatched(file: string, flags: RunFlags, io: Io, signals: SignalWatch): Promise<number> {
   const { monotonicMs } = await import('../../runner/protocol.js');
   const origin = monotonicMs() - performance.now();
   const planning = monotonicMs();
@@ -108,7 +79,6 @@ async function runWatched(
   });
   const { result, files } = await composedRun(plan, {
     items: [item],
-    pools: await starting,
     onEvent: (event) => progress.handle(event),
     signal: controller.signal,
     warnings: compilation.diagnostics,
