@@ -154,10 +154,18 @@ function labelMark(text: string, area: Area, size: number, colour: string, strok
   return `${ground}<text x="${round(left)}" y="${round(baseline)}" ${font} fill="${ink}">${escapeXml(text)}</text>`;
 }
 
-/** Estimated: wide scripts take a full square, Latin letters about two thirds. */
+/** Estimated, on the safe side for common fonts: kinds of letters by their share of the font size. */
 function textWidth(text: string, size: number, strokes: boolean): number {
   if (strokes) return strokeWidth(text) * size * 0.7;
-  return [...text].reduce((sum, c) => sum + ((c.codePointAt(0) ?? 0) >= 0x1100 ? 1.05 : 0.63), 0) * size;
+  return [...text].reduce((sum, c) => sum + letterWidth(c), 0) * size;
+}
+
+function letterWidth(letter: string): number {
+  if ((letter.codePointAt(0) ?? 0) >= 0x1100) return 1.05;
+  if (/[ilj.,:;'|!I[\]()]/.test(letter)) return 0.36;
+  if (/[ tfr]/.test(letter)) return 0.42;
+  if (/[mwMW@%…]/.test(letter)) return 0.98;
+  return /[A-Z&]/.test(letter) ? 0.76 : 0.64;
 }
 
 function fitText(label: string, limit: number, size: number, strokes: boolean): string {
