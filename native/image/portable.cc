@@ -1,6 +1,4 @@
 // Kernels in plain C++: what every processor can run, and the definition of what the others compute.
-#include <vector>
-
 #include "kernels.h"
 
 namespace vlm_image {

@@ -4,6 +4,7 @@
  * transparency, of the transparent entry).
  */
 import { Bytes } from './exif.js';
+import { afterSubBlocks } from './header.js';
 
 /** Why the file cannot be decoded; the caller makes an error of it. */
 export class GifDamage {
@@ -26,6 +27,9 @@ interface Frame {
 export function decodeGif(data: Uint8Array, width: number, height: number): Uint8Array | GifDamage {
   const frame = readFrame(data);
   if (frame instanceof GifDamage) return frame;
+  if (frame.left + frame.width > width || frame.top + frame.height > height) {
+    return new GifDamage('its first frame lies outside of its screen');
+  }
   const indices = new Uint8Array(width * height).fill(frame.transparent ?? 0);
   if (frame.width > 0 && frame.height > 0) {
     const pixels = unpack(data, frame.data, frame.width * frame.height);
@@ -65,9 +69,7 @@ function readFrame(data: Uint8Array): Frame | GifDamage {
     if (block === 0x21) {
       const flags = bytes.u8(at + 3) ?? 0;
       if (bytes.u8(at + 1) === 0xf9 && (flags & 1) !== 0) transparent = bytes.u8(at + 6) ?? null;
-      at += 2;
-      for (let size = bytes.u8(at); size !== undefined && size !== 0; size = bytes.u8(at)) at += size + 1;
-      at++;
+      at = afterSubBlocks(bytes, at + 2);
     } else if (block === 0x2c) {
       const flags = bytes.u8(at + 9) ?? 0;
       const local = (flags & 0x80) !== 0 ? 2 << (flags & 7) : 0;
@@ -82,7 +84,7 @@ function readFrame(data: Uint8Array): Frame | GifDamage {
         palette,
         data: at + 10 + local * 3,
       };
-    } else if (block === undefined) {
+    } else if (block === undefined || block === 0x3b) {
       return new GifDamage('it ends before its first frame');
     } else {
       at++;

@@ -190,17 +190,22 @@ function readGif(data: Uint8Array): Found {
   const flags = bytes.u8(10);
   if (flags === undefined) return {};
   let at = 13 + ((flags & 0x80) !== 0 ? 3 << ((flags & 7) + 1) : 0);
-  // A first frame that reaches past the screen widens it.
-  while (bytes.u8(at) === 0x21) {
-    at += 2;
-    for (let block = bytes.u8(at); block !== undefined && block !== 0; block = bytes.u8(at)) at += block + 1;
-    at++;
+  // A first frame that reaches past the screen widens it. Stray bytes between blocks are skipped.
+  for (let block = bytes.u8(at); block !== undefined && block !== 0x2c && block !== 0x3b; block = bytes.u8(at)) {
+    at = block === 0x21 ? afterSubBlocks(bytes, at + 2) : at + 1;
   }
   if (bytes.u8(at) === 0x2c) {
     width = Math.max(width, (bytes.u16(at + 1) ?? 0) + (bytes.u16(at + 5) ?? 0));
     height = Math.max(height, (bytes.u16(at + 3) ?? 0) + (bytes.u16(at + 7) ?? 0));
   }
   return { width, height };
+}
+
+/** Where a chain of GIF sub-blocks that starts at `at` ends. */
+export function afterSubBlocks(bytes: Bytes, at: number): number {
+  let end = at;
+  for (let size = bytes.u8(end); size !== undefined && size !== 0; size = bytes.u8(end)) end += size + 1;
+  return end + 1;
 }
 
 function readTiff(data: Uint8Array): Found {
