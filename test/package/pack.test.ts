@@ -26,6 +26,7 @@ test('packed, installed in an empty folder, the command and the library run ther
     };
     const paths = entry.files.map((f) => f.path);
     for (const needed of [
+      'bin/vlm-run.js',
       'dist/cli/main.js',
       'dist/index.d.ts',
       'schemas/recipe.schema.json',
