@@ -107,6 +107,8 @@ export interface NodeContext {
   emitText(item: number, piece: string): void;
   /** Progress within the node: `done` of `total` (total 0: unknown). */
   progress(done: number, total: number, unit: string): void;
+  /** Says something to whoever watches the run; the same sentence is shown once a run. Absent where nobody listens. */
+  notice?(message: string): void;
   /** Throws CANCELLED when the run was cancelled. Cheap: one atomic load; call it at every step. */
   checkCancelled(): void;
 }

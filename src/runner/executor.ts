@@ -57,6 +57,7 @@ class Execution {
   readonly #hostLanes = new Map<number, string>();
   readonly #warm: Promise<unknown>[] = [];
   /** What a listener threw: it must not end the process while native calls are under way. */
+  readonly #noticed = new Set<string>();
   #listenerError: unknown;
 
   constructor(request: ExecuteRequest) {
@@ -237,12 +238,20 @@ class Execution {
       port.on('message', (message: NodeMessage) => {
         if (message.type === 'end') resolve(message.reply);
         else if (message.type === 'progress') this.#emit({ ...message, node: node.name });
+        else if (message.type === 'notice') this.#notice(message.message);
         else {
           const item = group[message.item]?.index ?? 0;
           this.#emit({ type: 'text', node: node.name, item, piece: message.piece });
         }
       });
     });
+  }
+
+  /** Several workers may find the same thing: it is said once a run. */
+  #notice(message: string): void {
+    if (this.#noticed.has(message)) return;
+    this.#noticed.add(message);
+    this.#emit({ type: 'notice', message });
   }
 
   /** One lane a thread: host threads are numbered as they first appear. */

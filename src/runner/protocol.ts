@@ -62,6 +62,7 @@ export type WorkerTask = WarmTask | NodeTask | CloseTask;
 export type NodeMessage =
   | { readonly type: 'text'; readonly item: number; readonly piece: string }
   | { readonly type: 'progress'; readonly done: number; readonly total: number; readonly unit: string }
+  | { readonly type: 'notice'; readonly message: string }
   | { readonly type: 'end'; readonly reply: TaskReply };
 
 /** A stage of a worker's time, on the shared clock. */

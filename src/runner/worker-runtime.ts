@@ -161,6 +161,7 @@ class Worker {
         record(stage, start + this.#threadOrigin, end + this.#threadOrigin),
       emitText: (item, piece) => post({ type: 'text', item, piece }),
       progress: (done, total, unit) => post({ type: 'progress', done, total, unit }),
+      notice: (message) => post({ type: 'notice', message }),
       checkCancelled: () => {
         if (Atomics.load(task.cancel, 0) !== 0) throw new VlmError('CANCELLED', { what: 'The run was cancelled' });
       },

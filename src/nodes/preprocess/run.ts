@@ -130,7 +130,7 @@ async function readPixels(
   }
   const output = new Float32Array(total);
   const table = normalizationTable(family.normalization);
-  const { kernels } = loadKernels();
+  const { kernels } = loadKernels({ notice: (message) => context.notice?.(message) });
   for (const [index, image] of images.entries()) {
     context.checkCancelled();
     const decodeStart = performance.now();
