@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { BASE, recipe, run } from './helpers.js';
 
-const setting = async (...set: string[]) => run(BASE, { set, cwd: '/work' });
+const setting = async (...set: string[]) => run(BASE, { set, cwd: '/base' });
 const option = async (node: string, name: string, ...set: string[]): Promise<unknown> => {
   const { plan, diagnostics } = await setting(...set);
   assert.equal(diagnostics, []);
@@ -56,8 +56,8 @@ test('places in lists', async () => {
 
 test('paths in values start from the working directory', async () => {
   const { plan } = await setting('model.path=models/x', 'inputs.image.default=a.png');
-  assert.is(plan?.model.path, '/work/models/x');
-  assert.is(plan?.inputs['image']?.default, '/work/a.png');
+  assert.is(plan?.model.path, '/base/models/x');
+  assert.is(plan?.inputs['image']?.default, '/base/a.png');
 });
 
 test('what is no path=value', async () => {
