@@ -92,6 +92,18 @@ export interface GeometryOptions {
   readonly use_thumbnail?: boolean;
 }
 
+/** Values of a family's own symbolic axes for programs compiled to fixed shapes; `tiles` is what one item may take. */
+export interface ProgramSymbols {
+  vision(shape: { readonly batchSize: number; readonly tiles: number }): Readonly<Record<string, number>>;
+  language(shape: {
+    /** Items whose vision rows lie in one `vision_embeds`. */
+    readonly visionBatch: number;
+    readonly tiles: number;
+    readonly prefillSeqLen: number;
+    readonly ctxLen: number;
+  }): Readonly<Record<string, number>>;
+}
+
 export interface FamilyModel {
   readonly family: string;
   /** Human summary lines for `vlm-run models`. */
@@ -108,6 +120,8 @@ export interface FamilyModel {
   readonly eosTokenIds: readonly number[];
   /** Limits of tiling in the model's own configuration, where the family cuts images into a varying number of tiles. */
   readonly tiling?: { readonly minTiles: number; readonly maxTiles: number; readonly useThumbnail: boolean };
+  /** Absent: the programs of this family cannot be compiled to fixed shapes. */
+  readonly programSymbols?: ProgramSymbols;
   layout(width: number, height: number, options: GeometryOptions): ImageLayout;
   /** Puts image parts where the family's template wants them, adds the default system message if the family has one. */
   prepareMessages(messages: readonly ChatMessage[]): readonly ChatMessage[];

@@ -11,6 +11,7 @@ import {
   readText,
   type Section,
 } from '../shared/read.js';
+import { internvlSymbols } from '../shared/symbols.js';
 import { addedTokenId } from '../shared/tokens.js';
 import { layoutWith, sharedTraits, textFacts, tokensPerTile } from './common.js';
 import {
@@ -51,6 +52,7 @@ export function configureChat(files: ModelFiles): FamilyModel {
     imagePlaceholder: PLACEHOLDER,
     eosTokenIds: eosIds(files, template, text),
     tiling,
+    programSymbols: internvlSymbols(tileSize, perTile),
     layout: layoutWith(tiling),
     prepareMessages: (messages) => writeMessages(messages, template.system),
     render: (messages, { addGenerationPrompt }) =>

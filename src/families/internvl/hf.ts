@@ -2,6 +2,7 @@
 import { VlmError } from '../../contracts/errors.js';
 import type { FamilyModel, ModelFiles } from '../../contracts/family.js';
 import { isRecord, readCount, readIds, readNumber, readSection, readSide, type Section } from '../shared/read.js';
+import { internvlSymbols } from '../shared/symbols.js';
 import { addedTokenId, namedToken } from '../shared/tokens.js';
 import { type ImageTokens, layoutWith, sharedTraits, textFacts, tokensPerTile } from './common.js';
 import { readHfProcessor, refuse } from './processor.js';
@@ -37,6 +38,7 @@ export function configureHf(files: ModelFiles): FamilyModel {
     imagePlaceholder: tokens.context,
     eosTokenIds: eosIds(files, config, text),
     tiling,
+    programSymbols: internvlSymbols(processor.tileSize, perTile),
     layout: layoutWith(tiling),
     // The folder's own template places images and system message.
     prepareMessages: (messages) => messages,
