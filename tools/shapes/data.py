@@ -17,7 +17,7 @@ from .world import COLORS, SHAPES, SIZES, Scene, image_size, make_scene
 TILE = 112
 MAX_TILES = 4
 LENGTH = 208
-SHORT = 160
+SHORT = 144
 NO_IMAGE = "there is no image"
 Grid = tuple[int, int]
 

@@ -188,14 +188,14 @@ def ask(rng: np.random.Generator, scene: Scene, kind: str, focus: Shape | None =
 WEIGHTS = {"caption": 0.19, "count": 0.07, "count_shape": 0.08, "count_color": 0.07, "color": 0.09, "shape": 0.06,
            "size": 0.07, "exist": 0.10, "relation": 0.14, "ground": 0.13}
 # Where things are is the hardest to learn, so training asks it most.
-TRAINING = {"caption": 0.17, "count": 0.05, "count_shape": 0.06, "count_color": 0.05, "color": 0.06, "shape": 0.05,
-            "size": 0.05, "exist": 0.07, "relation": 0.20, "ground": 0.24}
+TRAINING = {"caption": 0.17, "count": 0.05, "count_shape": 0.06, "count_color": 0.06, "color": 0.05, "shape": 0.03,
+            "size": 0.04, "exist": 0.06, "relation": 0.20, "ground": 0.28}
 _PROBS = np.array([WEIGHTS[k] for k in KINDS])
 
 
 def favour(weights: dict[str, float]) -> None:
     """Draws the kinds of question with these weights from now on."""
-    _PROBS[:] = [weights[k] for k in KINDS]
+    _PROBS[:] = np.array([weights[k] for k in KINDS]) / sum(weights[k] for k in KINDS)
 
 
 def informal(rng: np.random.Generator, turn: Turn) -> Turn:

@@ -2,8 +2,9 @@
 
 Stage 1 trains the vision tower and projector with a detection head; stage 2 trains everything on packed
 questions and answers, the detection loss fading out. The first part of stage 2 shows most pictures as one
-whole-image tile, in short sequences: what is where is learnt there, at half the cost. A run resumes from
-its last checkpoint.
+whole-image tile, in short sequences: what is where is learnt there, at a third of the cost. Each worker is a
+process of one thread with a batch of its own (small matrices gain little from threads); gradients are
+averaged over them. A run resumes from its last checkpoint.
 """
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import argparse
 import json
 import math
 import queue
+import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -19,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
+import torch.multiprocessing
 from transformers import InternVLForConditionalGeneration
 
 from .data import SHORT, Batch, Packer, Pool, detection_targets, stack_targets
@@ -29,7 +33,7 @@ from .tokenizer import build_tokenizer
 
 PEAK = 1e-3
 WARMUP = 100
-EASY = 0.45  # the share of stage 2 that shows most pictures as one tile
+EASY = 0.5  # the share of stage 2 that shows most pictures as one tile
 
 
 def ahead(make: Callable[[], object], depth: int = 2) -> Callable[[], object]:
@@ -67,21 +71,24 @@ class Clock:
         return min(1.0, self.spent / self.budget)
 
 
-def rate(step: int, done: float, floor: float) -> float:
-    return PEAK * min(1.0, (step + 1) / WARMUP) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
+def rate(step: int, done: float, floor: float, peak: float = PEAK) -> float:
+    return peak * min(1.0, (step + 1) / WARMUP) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 class Run:
-    def __init__(self, pool: Path, val: Path, out: Path, batch: int, seed: int = 0) -> None:
-        self.out, self.size = out, batch
+    def __init__(self, pool: Path, val: Path, out: Path, batch: int, seed: int = 0, rank: int = 0, workers: int = 1,
+                 start: Path | None = None, peak: float = PEAK, ask: dict[str, float] | None = None, easy: float = EASY) -> None:
+        self.out, self.size, self.rank, self.workers, self.peak, self.easy_share = out, batch // workers, rank, workers, peak, easy
         out.mkdir(parents=True, exist_ok=True)
         self.tokenizer = build_tokenizer()
-        favour(TRAINING)  # after the tokenizer is built: its vocabulary depends on the questions' own weights
+        favour({**TRAINING, **(ask or {})})  # after the tokenizer is built: its vocabulary depends on the questions' own weights
         self.packer = Packer(self.tokenizer)
         self.model = new_model(self.tokenizer, seed)
         self.head = Detector(self.model.config.text_config.hidden_size)
         self.pool, self.val = Pool(pool), Pool(val)
-        self.rng = np.random.default_rng(seed + 17)
+        again = int(time.time()) if (out / "checkpoint.pt").exists() else 0  # a resumed run draws other batches
+        self.rng = np.random.default_rng([seed + 17, rank, again])
+        self.dice = np.random.default_rng([seed + 18])  # the same in all workers: batches of one step cost the same
         self.table = soft_targets(self.packer.numbers, self.tokenizer.get_vocab_size())
         self.easy = True
         self.saved: dict[str, object] = {}
@@ -89,17 +96,52 @@ class Run:
             self.saved = torch.load(out / "checkpoint.pt", weights_only=True)
             self.model.load_state_dict(self.saved["model"])  # type: ignore[arg-type]
             self.head.load_state_dict(self.saved["head"])  # type: ignore[arg-type]
+        elif start is not None:
+            self.begin_from(start)
+
+    def begin_from(self, start: Path) -> None:
+        """The weights of an earlier run's checkpoint, or of a model folder (which has no detection head)."""
+        if start.is_dir():
+            given = InternVLForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
+            self.model.load_state_dict(given.state_dict())
+        else:
+            saved = torch.load(start, weights_only=True)
+            self.model.load_state_dict(saved["model"])
+            self.head.load_state_dict(saved["head"])
 
     def pick(self, count: int) -> list[tuple[np.ndarray, object, tuple[int, int]]]:
         return [self.pool.items[i] for i in self.rng.integers(0, len(self.pool.items), count)]
 
+    def agree(self, done: float) -> float:
+        """The first worker's clock is everyone's."""
+        if self.workers == 1:
+            return done
+        shared = torch.tensor([done], dtype=torch.float64)
+        dist.broadcast(shared, 0)
+        return float(shared)
+
+    def average(self, params: list[torch.Tensor]) -> None:
+        """Averages the gradients over the workers."""
+        if self.workers == 1:
+            return
+        with_grad = [p.grad if p.grad is not None else torch.zeros_like(p) for p in params]
+        flat = torch.cat([g.reshape(-1) for g in with_grad])
+        dist.all_reduce(flat)
+        flat /= self.workers
+        for p, part in zip(params, flat.split([p.numel() for p in params])):
+            p.grad = part.view_as(p)
+
     def save(self, stage: int, step: int, clock: Clock, optimizer: torch.optim.Optimizer) -> None:
+        if self.rank:
+            return
         state = {"model": self.model.state_dict(), "head": self.head.state_dict(), "optimizer": optimizer.state_dict(),
                  "stage": stage, "step": step, "spent": clock.spent}
         torch.save(state, self.out / "checkpoint.tmp")
         (self.out / "checkpoint.tmp").rename(self.out / "checkpoint.pt")
 
     def log(self, **facts: object) -> None:
+        if self.rank:
+            return
         line = json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in facts.items()})
         print(line, flush=True)
         with (self.out / "log.jsonl").open("a") as file:
@@ -118,14 +160,13 @@ class Run:
 
     def talks(self) -> Batch:
         """Stage 2: packed questions and answers."""
-        items = self.pick(self.size)
-        if self.easy:
-            return self.packer.pack(self.rng, items, length=SHORT, whole=0.9 if self.rng.random() < 0.85 else 0.0)  # type: ignore[arg-type]
-        return self.packer.pack(self.rng, items, whole=0.1)  # type: ignore[arg-type]
+        if self.dice.random() < (0.93 if self.easy else 0.35):
+            return self.packer.pack(self.rng, self.pick(self.size), length=SHORT, whole=1.0)  # type: ignore[arg-type]
+        return self.packer.pack(self.rng, self.pick(self.size // 2))  # type: ignore[arg-type]
 
     def stage(self, number: int, minutes: float, floor: float, weight: float = 1.0) -> None:
         parts = (self.model.model.vision_tower, self.model.model.multi_modal_projector, self.head) if number == 1 else (self.model, self.head)
-        optimizer = torch.optim.AdamW(grouped(*parts), lr=PEAK, betas=(0.9, 0.98))
+        optimizer = torch.optim.AdamW(grouped(*parts), lr=PEAK, betas=(0.9, 0.98), fused=True)
         clock, step = Clock(minutes * 60), 0
         if self.saved.get("stage") == number:
             optimizer.load_state_dict(self.saved["optimizer"])  # type: ignore[arg-type]
@@ -134,10 +175,10 @@ class Run:
         params = [p for group in optimizer.param_groups for p in group["params"]]
         last_save = last_check = time.monotonic()
         sums: dict[str, float] = defaultdict(float)
-        while (done := clock.tick()) < 1:
+        while (done := self.agree(clock.tick())) < 1:
             for group in optimizer.param_groups:
-                group["lr"] = rate(step, done, floor)
-            self.easy = done < EASY
+                group["lr"] = rate(step, done, floor, self.peak)
+            self.easy = done < self.easy_share
             item = fetch()
             optimizer.zero_grad(set_to_none=True)
             if number == 1:
@@ -153,6 +194,7 @@ class Run:
                 sums["answer"] += answers.item()
                 sums["detect"] += detect.item()
             loss.backward()
+            self.average(params)
             torch.nn.utils.clip_grad_norm_(params, 1.0)
             optimizer.step()
             step += 1
@@ -164,7 +206,7 @@ class Run:
             if now - last_save > 150:
                 self.save(number, step, clock, optimizer)
                 last_save = now
-            if number == 2 and now - last_check > 300:
+            if number == 2 and not self.rank and now - last_check > 480:
                 self.log(step=step, **self.check())
                 last_check = time.monotonic()
         self.saved = {}
@@ -192,21 +234,20 @@ class Run:
         return {k: round(float(np.mean(v)), 3) for k, v in sorted(hits.items())}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="tools.shapes.train", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60, help="time for stage 2")
-    parser.add_argument("--first", type=float, default=5, help="time for stage 1")
-    parser.add_argument("--pool", type=Path, required=True)
-    parser.add_argument("--val", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    run = Run(args.pool, args.val, args.out, args.batch)
-    if run.saved.get("stage") != 2:
+def work(rank: int, args: argparse.Namespace, meeting: str) -> None:
+    """One worker of the training; the first one writes."""
+    torch.set_num_threads(1 if args.workers > 1 else args.threads)
+    if args.workers > 1:
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=args.workers)
+    ask = {kind: float(share) for kind, share in (part.split("=") for part in args.ask.split(",") if part)}
+    run = Run(args.pool, args.val, args.out, args.batch, rank=rank, workers=args.workers, start=args.start, peak=args.peak, ask=ask, easy=args.easy)
+    if run.saved.get("stage") != 2 and args.first > 0:
         run.stage(1, args.first, floor=0.3)
     run.stage(2, args.minutes, floor=0.01, weight=0.3)
+    if args.workers > 1:
+        dist.destroy_process_group()
+    if rank:
+        return
     run.log(final=True, **run.check(1000))
     with torch.no_grad():
         for weight in run.model.parameters():
@@ -216,6 +257,29 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     write_processor(folder, run.tokenizer)
     write_model(folder, run.model)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tools.shapes.train", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=100, help="time for stage 2")
+    parser.add_argument("--first", type=float, default=5, help="time for stage 1")
+    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--val", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--batch", type=int, default=64, help="scenes a step, over all workers")
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
+    parser.add_argument("--threads", type=int, default=2, help="threads where there is one worker")
+    parser.add_argument("--start", type=Path, help="a checkpoint or a model folder to go on from (with --first 0)")
+    parser.add_argument("--peak", type=float, default=PEAK, help="the highest learning rate")
+    parser.add_argument("--easy", type=float, default=EASY, help="the share of stage 2 that shows most pictures as one tile")
+    parser.add_argument("--ask", default="", help="how often to ask, where it differs from TRAINING: relation=0.4,ground=0.2")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = str(Path(folder) / "meeting")
+        if args.workers == 1:
+            work(0, args, meeting)
+        else:
+            torch.multiprocessing.spawn(work, (args, meeting), nprocs=args.workers)
 
 
 if __name__ == "__main__":
