@@ -86,6 +86,8 @@ export interface OnnxModel {
   readonly graph: OnnxGraph;
   /** Local functions by `domain:name`. */
   readonly functions: ReadonlyMap<string, OnnxFunction>;
+  /** Version of each operator set by domain; '' is ONNX's own. */
+  readonly opsets: Readonly<Record<string, number>>;
 }
 
 /** Reads the structure of an ONNX file. Throws MODEL_MISSING / PROGRAM_INVALID. */
@@ -102,12 +104,13 @@ export function parseOnnx(source: ByteSource): OnnxModel {
   const root: Range = { start: 0, end: source.size, lengthAt: -1, parent: null };
   let graph: OnnxGraph | null = null;
   const functions = new Map<string, OnnxFunction>();
+  const opsets: Record<string, number> = {};
   fields(source, root, (f) => {
     if (f.number === 7 && f.wire === 2) graph = readGraph(source, body(f, root));
     else if (f.number === 25 && f.wire === 2) {
       const made = readFunction(source, body(f, root));
       functions.set(`${made.domain}:${made.name}`, made);
-    }
+    } else if (f.number === 8 && f.wire === 2) readOpset(source, body(f, root), opsets);
   });
   if (graph === null) {
     throw new VlmError('PROGRAM_INVALID', {
@@ -117,7 +120,17 @@ export function parseOnnx(source: ByteSource): OnnxModel {
       where: source.name,
     });
   }
-  return { path: source.name, size: source.size, graph, functions };
+  return { path: source.name, size: source.size, graph, functions, opsets };
+}
+
+function readOpset(source: ByteSource, range: Range, into: Record<string, number>): void {
+  let domain = '';
+  let version = 0;
+  fields(source, range, (f) => {
+    if (f.number === 1 && f.wire === 2) domain = string(source, f);
+    else if (f.number === 2) version = number(source, f);
+  });
+  into[domain] = version;
 }
 
 function readGraph(source: ByteSource, range: Range): OnnxGraph {

@@ -1,0 +1,216 @@
+/** What can be known to be wrong before an hour of compiling: every problem at once, each with its remedy. */
+import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { DeviceConfig } from '../../../contracts/device.js';
+import type { FamilyModel } from '../../../contracts/family.js';
+import { cardsOf, coresOf, type ProgramGraph, RETAINED } from './command.js';
+import { axesOf, axisValue, type ProgramSpec } from './specializations.js';
+
+export interface Problem {
+  readonly severity: 'error' | 'warning';
+  readonly what: string;
+  readonly hint: string;
+}
+
+/** Exports of the supported kind; others may compile, and are warned of. */
+const OPSET = 17;
+const DOMAINS = ['', 'ai.onnx', 'com.qualcomm.cloud', 'com.qti.aisw.onnx'];
+/** Memory of a card when neither the recipe nor a card says it. */
+const USUAL_GIB = 16;
+const GIB = 2 ** 30;
+
+const error = (what: string, hint: string): Problem => ({ severity: 'error', what, hint });
+const warning = (what: string, hint: string): Problem => ({ severity: 'warning', what, hint });
+
+export function checkProgram(
+  graph: ProgramGraph,
+  spec: ProgramSpec,
+  device: DeviceConfig,
+  family: FamilyModel,
+): readonly Problem[] {
+  return [
+    ...checkPorts(graph, family),
+    ...checkAxes(graph, spec),
+    ...(graph.role === 'language' ? checkLengths(spec, family) : []),
+    ...checkOpset(graph),
+    ...checkMemory(graph, spec, device),
+  ];
+}
+
+function checkPorts(graph: ProgramGraph, family: FamilyModel): readonly Problem[] {
+  const needed =
+    graph.role === 'vision'
+      ? { inputs: ['pixel_values'], outputs: ['vision_embeds'] }
+      : {
+          inputs: ['input_ids', 'position_ids', 'vision_embeds', 'image_idx'],
+          outputs: ['logits', 'image_idx_output'],
+        };
+  const missing = [
+    ...needed.inputs.filter((name) => !graph.inputs.some((p) => p.name === name)).map((n) => `input ${n}`),
+    ...needed.outputs.filter((name) => !graph.outputs.some((p) => p.name === name)).map((n) => `output ${n}`),
+  ];
+  const problems = missing.map((name) =>
+    error(`the ${graph.role} graph has no ${name}`, 'export the model again as two programs'),
+  );
+  const hidden = [...graph.inputs, ...graph.outputs].find((p) => p.name === 'vision_embeds')?.dims.at(-1);
+  if (typeof hidden === 'number' && hidden !== family.hiddenSize) {
+    problems.push(
+      error(
+        `vision_embeds has rows of ${hidden}, the model’s config.json says ${family.hiddenSize}`,
+        'the program belongs to another model: check model.programs',
+      ),
+    );
+  }
+  return [...problems, ...(graph.role === 'language' ? checkState(graph, family) : [])];
+}
+
+function checkState(graph: ProgramGraph, family: FamilyModel): readonly Problem[] {
+  const inputs = graph.inputs.map((p) => p.name).filter((name) => name.startsWith('past_'));
+  const outputs = graph.outputs.filter((p) => RETAINED.test(p.name)).map((p) => p.name.replace(RETAINED, ''));
+  const lost = inputs.filter((name) => !outputs.includes(name));
+  const layers = inputs.filter((name) => name.startsWith('past_key.')).length;
+  return [
+    ...(lost.length === 0
+      ? []
+      : [error(`the cache ${lost[0]} has no ${lost[0]}_RetainedState`, 'export with the cache as retained state')]),
+    ...(layers === family.textLayers
+      ? []
+      : [
+          error(
+            `the language graph keeps ${layers} layers, the model’s config.json says ${family.textLayers}`,
+            'the program belongs to another model: check model.programs',
+          ),
+        ]),
+  ];
+}
+
+function checkAxes(graph: ProgramGraph, spec: ProgramSpec): readonly Problem[] {
+  const [set] = spec.specializations;
+  if (set === undefined) return [error('no shapes are asked for', 'give the device’s `shapes` at least one entry')];
+  return axesOf(graph.inputs)
+    .filter((axis) => axisValue(axis, set.symbols) === undefined)
+    .map((axis) =>
+      error(
+        `nothing says how long the axis "${axis}" of the ${graph.role} graph is`,
+        `known: ${Object.keys(set.symbols).join(', ')}; comp_ctx_lengths and full_batch_size are given under \`shapes\``,
+      ),
+    );
+}
+
+function checkLengths(spec: ProgramSpec, family: FamilyModel): readonly Problem[] {
+  const problems = new Map<string, Problem>();
+  for (const { symbols } of spec.specializations) {
+    const { seq_len: seq = 1, ctx_len: ctx = 0, vision_size: rows = 0 } = symbols;
+    if (ctx > family.maxPositions) {
+      problems.set(
+        `ctx ${ctx}`,
+        error(`ctx_len ${ctx} is longer than the ${family.maxPositions} positions of the model`, 'lower ctx_len'),
+      );
+    }
+    if (seq > ctx) {
+      problems.set(
+        `seq ${seq}`,
+        error(`prefill_seq_len ${seq} is longer than ctx_len ${ctx}`, 'lower prefill_seq_len or raise ctx_len'),
+      );
+    }
+    if (rows >= ctx) {
+      problems.set(
+        'rows',
+        warning(
+          `a prompt with all tiles takes ${rows} vision rows, and ctx_len is ${ctx}`,
+          'raise ctx_len, or lower max_tiles or the tiles under `shapes`',
+        ),
+      );
+    }
+  }
+  return [...problems.values()];
+}
+
+function checkOpset({ role, opsets }: ProgramGraph): readonly Problem[] {
+  const version = opsets[''] ?? opsets['ai.onnx'];
+  const strange = Object.keys(opsets).filter((domain) => !DOMAINS.includes(domain));
+  return [
+    ...(version === OPSET
+      ? []
+      : [warning(`the ${role} graph has opset ${version ?? 'none'}`, `exports for cards have opset ${OPSET}`)]),
+    ...strange.map((domain) =>
+      warning(`the ${role} graph uses operators of "${domain}"`, 'the compiler may not know them'),
+    ),
+  ];
+}
+
+export interface MemoryEstimate {
+  readonly weightBytes: number;
+  readonly cacheBytes: number;
+  /** Of one card, when the program is spread over all of them. */
+  readonly perCard: number;
+  readonly cardBytes: number;
+  readonly cardKnown: boolean;
+}
+
+/** Weights and cache as the card holds them: half precision, MXFP6 at 6.25 bits a weight, MXINT8 at 8.25 bits a value. */
+export function estimateMemory(graph: ProgramGraph, spec: ProgramSpec, device: DeviceConfig): MemoryEstimate {
+  const language = graph.role === 'language';
+  const half = graph.weightBytes / 2;
+  const weightBytes = Math.ceil(language && device['mxfp6_matmul'] === true ? (half * 6.25) / 16 : half);
+  const slots = Math.max(
+    0,
+    ...spec.specializations.map(
+      ({ symbols: s }) => (s['full_batch_size'] ?? s['batch_size'] ?? 1) * (s['ctx_len'] ?? 0),
+    ),
+  );
+  const state = graph.inputs.find((p) => p.name.startsWith('past_'));
+  const perSlot = graph.stateBytesPerToken / (state?.dtype === 'float16' ? 1 : 2);
+  const cacheBytes = Math.ceil(slots * perSlot * (device['mxint8_kv_cache'] === true ? 8.25 / 16 : 1));
+  const given = device['memory_gib'];
+  return {
+    weightBytes,
+    cacheBytes,
+    perCard: Math.ceil((weightBytes + cacheBytes) / cardsOf(device)),
+    cardBytes: (typeof given === 'number' ? given : USUAL_GIB) * GIB,
+    cardKnown: typeof given === 'number',
+  };
+}
+
+function checkMemory(graph: ProgramGraph, spec: ProgramSpec, device: DeviceConfig): readonly Problem[] {
+  const m = estimateMemory(graph, spec, device);
+  if (m.perCard <= m.cardBytes) return [];
+  const gib = (n: number) => (n / GIB).toFixed(1);
+  const what = `the ${graph.role} program takes about ${gib(m.perCard)} GiB of each card, which has ${gib(m.cardBytes)}${m.cardKnown ? '' : ' (assumed)'}`;
+  const hint =
+    'use more ids, mxfp6_matmul, mxint8_kv_cache, a smaller ctx_len or batch_size; memory_gib says what a card has';
+  return [m.cardKnown ? error(what, hint) : warning(what, hint)];
+}
+
+/** Both programs of a device on one card at once. */
+export function checkCores(device: DeviceConfig, programs: number): readonly Problem[] {
+  const cores = coresOf(device);
+  if (programs < 2 || cores * programs <= 16) return [];
+  return [
+    warning(
+      `${programs} programs of ${cores} cores share a card of 16`,
+      'they are swapped for each request; num_cores 8, or a device for each program, avoids that',
+    ),
+  ];
+}
+
+/** The cache can be written and has room for `bytes`. */
+export function checkFolder(cache: string, bytes: number): readonly Problem[] {
+  let folder = cache;
+  while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder);
+  try {
+    accessSync(folder, constants.W_OK);
+  } catch {
+    return [error(`the cache ${cache} cannot be written`, 'set VLM_RUN_CACHE to a folder that may be written to')];
+  }
+  const { bavail, bsize } = statfsSync(folder);
+  const free = bavail * bsize;
+  return free >= bytes
+    ? []
+    : [
+        error(
+          `the disk of ${cache} has ${(free / GIB).toFixed(1)} GiB free, compiling needs about ${(bytes / GIB).toFixed(1)}`,
+          'make room with `vlm-run cache rm`, or set VLM_RUN_CACHE to a larger disk',
+        ),
+      ];
+}

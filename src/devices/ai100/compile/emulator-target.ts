@@ -1,0 +1,101 @@
+/** An emulated program in place of a compiled one: the graph itself, with the bindings and shapes a card would have. */
+import type { DeviceConfig } from '../../../contracts/device.js';
+import { VlmError } from '../../../contracts/errors.js';
+import { BYTES_PER_ELEMENT, type DType, elementCount } from '../../../contracts/tensor.js';
+import { cardsOf, coresOf, customIo, type ProgramGraph, RETAINED } from './command.js';
+import { type ProgramSpec, shapeSetsOf } from './specializations.js';
+
+/** Numbers of the card runtime's buffer data types. */
+const TYPES: Readonly<Record<DType, number>> = {
+  float32: 0,
+  float16: 1,
+  int32: 6,
+  int64: 7,
+  int8: 8,
+  uint8: 3,
+  bool: 8,
+};
+
+/** The version that emulated programs are keyed by: a change of what is written here must change it. */
+export const EMULATOR_VERSION = 'emulator 1';
+
+export interface EmulatedBinding {
+  readonly name: string;
+  readonly index: number;
+  readonly direction: 'in' | 'out';
+  readonly dtype: number;
+  readonly dims: readonly number[];
+  readonly size: number;
+  readonly partial: boolean;
+  readonly quantScale: number;
+  readonly quantOffset: number;
+}
+
+export interface EmulatedProgram {
+  readonly role: ProgramGraph['role'];
+  readonly name: string;
+  readonly compute: 'executor';
+  readonly cores: number;
+  readonly devices: number;
+  readonly memoryBytes: number;
+  readonly bindings: readonly EmulatedBinding[];
+  /** For each set, type and dims of every binding. */
+  readonly sets: readonly (readonly { readonly type: number; readonly dims: readonly number[] }[])[];
+  readonly onnx: string;
+}
+
+export function emulatedProgram(
+  graph: ProgramGraph,
+  spec: ProgramSpec,
+  device: DeviceConfig,
+  memoryBytes: number,
+): EmulatedProgram {
+  const ports = [...graph.inputs, ...graph.outputs];
+  const sets = shapeSetsOf(spec, ports);
+  const halves = new Set(customIo(graph, device).map(([name]) => name));
+  const typed = ports.map((port, index) => {
+    const dtype: DType = port.dtype === 'float32' && halves.has(port.graphName) ? 'float16' : port.dtype;
+    const all = sets.map((set) => set.shapes[port.name] ?? []);
+    const dims = all.reduce((a, b) => (elementCount(b) > elementCount(a) ? b : a), all[0] ?? []);
+    return { port, index, dtype, dims, all };
+  });
+  return {
+    role: graph.role,
+    name: `${graph.role}`,
+    compute: 'executor',
+    cores: coresOf(device),
+    devices: cardsOf(device),
+    memoryBytes,
+    onnx: graph.path,
+    bindings: typed.map(({ port, index, dtype, dims }) => ({
+      name: port.name,
+      index,
+      direction: index < graph.inputs.length ? 'in' : 'out',
+      dtype: TYPES[dtype],
+      dims,
+      size: elementCount(dims) * BYTES_PER_ELEMENT[dtype],
+      partial: RETAINED.test(port.name) || port.name.startsWith('past_') || port.name === 'vision_embeds',
+      quantScale: 0,
+      quantOffset: 0,
+    })),
+    sets: sets.map((_, i) => typed.map(({ dtype, all }) => ({ type: TYPES[dtype], dims: all[i] ?? [] }))),
+  };
+}
+
+type Writer = (folder: string, program: EmulatedProgram) => Promise<void> | void;
+
+/** Throws DEVICE_UNAVAILABLE where this version has no emulator. */
+export async function writeEmulated(folder: string, program: EmulatedProgram): Promise<void> {
+  const path = new URL('../emulator/qpc.js', import.meta.url).href;
+  let write: Writer;
+  try {
+    ({ writeEmulatedQpc: write } = (await import(path)) as { readonly writeEmulatedQpc: Writer });
+  } catch (cause) {
+    throw new VlmError('DEVICE_UNAVAILABLE', {
+      what: 'Emulated programs cannot be made by this version of vlm-run',
+      hint: 'the emulator of cards is not part of it; compile with --target card',
+      cause,
+    });
+  }
+  await write(folder, program);
+}
