@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { packageRoot } from '../util/package-root.js';
+import { cacheCommand } from './commands/cache.js';
+import { compileCommand } from './commands/compile.js';
 import { devicesCommand } from './commands/devices.js';
 import { graphCommand } from './commands/graph.js';
 import { initCommand } from './commands/init.js';
@@ -25,6 +27,8 @@ export function addCommands(program: Command, io: Io, json: boolean): Command {
     planCommand(io),
     graphCommand(io),
     schemaCommand(io),
+    compileCommand(io),
+    cacheCommand(io),
     devicesCommand(io),
     initCommand(io),
   ];

@@ -31,6 +31,15 @@ export function recipeOptions(flags: RecipeFlags): RecipeOptions {
   };
 }
 
+/** The same options as one types them: for the commands that messages propose. */
+export function recipeArguments(flags: RecipeFlags): readonly string[] {
+  return [
+    ...(flags.set ?? []).flatMap((text) => ['--set', text]),
+    ...(flags.device ?? []).flatMap((text) => ['--device', text]),
+    ...(flags.allowPlugins === true ? ['--allow-plugins'] : []),
+  ];
+}
+
 /** Problems of a recipe have been told: the command ends with this exit code. */
 export class Told {
   readonly exitCode: number;
@@ -65,7 +74,19 @@ export async function compileAndTell(
   throw new Told(2);
 }
 
-export const COMMANDS = ['run', 'validate', 'plan', 'graph', 'schema', 'devices', 'models', 'init', 'help'];
+export const COMMANDS = [
+  'run',
+  'validate',
+  'plan',
+  'graph',
+  'schema',
+  'compile',
+  'cache',
+  'devices',
+  'models',
+  'init',
+  'help',
+];
 
 /** `vlm-run FILE` runs a recipe, so a mistyped command arrives here as the name of a file. */
 export async function refuseMistypedCommand(file: string): Promise<void> {

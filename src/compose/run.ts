@@ -20,6 +20,8 @@ export interface ComposedRunOptions {
   readonly out?: string;
   readonly trace?: string;
   readonly warnings?: readonly Diagnostic[];
+  /** Options that changed the recipe, as typed: part of the commands that messages propose. */
+  readonly recipeArguments?: readonly string[];
   readonly origin?: number;
   readonly spans?: readonly ClockSpan[];
   /** Gets the run directory as soon as it exists: whoever ends the process early flushes it. */
@@ -52,7 +54,8 @@ export function versions(): Readonly<Record<string, string>> {
   };
 }
 
-export async function composedRun(plan: Plan, options: ComposedRunOptions): Promise<ComposedRun> {
+export async function composedRun(given: Plan, options: ComposedRunOptions): Promise<ComposedRun> {
+  const plan = await withCompiledPrograms(given, options);
   const directory = await openDirectory(plan, options);
   const digesting = directory === undefined ? undefined : digestModel(plan, directory);
   // Waited for below, unless the run itself throws.
@@ -78,6 +81,16 @@ export async function composedRun(plan: Plan, options: ComposedRunOptions): Prom
     files.push(options.trace);
   }
   return { result, files };
+}
+
+/** Programs of cards come from the cache; a recipe without cards loads nothing for it. */
+async function withCompiledPrograms(plan: Plan, options: ComposedRunOptions): Promise<Plan> {
+  if (!Object.values(plan.devices).some((device) => device.kind === 'ai100')) return plan;
+  const { resolvePrograms } = await import('./compile.js');
+  return resolvePrograms(plan, {
+    args: options.recipeArguments ?? [],
+    notice: (message) => options.onEvent?.({ type: 'notice', message }),
+  });
 }
 
 function runWith(

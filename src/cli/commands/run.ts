@@ -8,7 +8,7 @@ import type { ItemRecord, RunResultRecord } from '../../contracts/record.js';
 import { exitCodeOf, formatError } from '../failure.js';
 import { harmless, type Io } from '../io.js';
 import { Progress } from '../progress.js';
-import { addRecipeOptions, collect, compileAndTell, type RecipeFlags } from '../recipe-options.js';
+import { addRecipeOptions, collect, compileAndTell, type RecipeFlags, recipeArguments } from '../recipe-options.js';
 import { type SignalWatch, watchSignals } from '../signals.js';
 import { summary } from '../summary.js';
 
@@ -82,6 +82,7 @@ async function runWatched(file: string, flags: RunFlags, io: Io, signals: Signal
     onEvent: (event) => progress.handle(event),
     signal: controller.signal,
     warnings: compilation.diagnostics,
+    recipeArguments: recipeArguments(flags),
     origin,
     spans: [
       { stage: 'start', start: origin, end: planning },

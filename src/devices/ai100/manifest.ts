@@ -1,5 +1,13 @@
 import type { DeviceManifest } from '../../contracts/device.js';
 
+/** One value or several. */
+const COUNTS = {
+  anyOf: [
+    { type: 'integer', minimum: 1 },
+    { type: 'array', items: { type: 'integer', minimum: 1 }, minItems: 1 },
+  ],
+} as const;
+
 export const manifest: DeviceManifest = {
   kind: 'ai100',
   description: 'Qualcomm Cloud AI 100 cards.',
@@ -30,6 +38,56 @@ export const manifest: DeviceManifest = {
       type: 'boolean',
       default: false,
       description: 'Keep the cache in MXINT8.',
+      examples: [true],
+    },
+    io_precision: {
+      type: 'string',
+      enum: ['float16', 'float32'],
+      default: 'float16',
+      description:
+        'Precision of pixels, vision embeddings and cache as they cross to the card; float32 keeps the graph’s own.',
+      examples: ['float16'],
+    },
+    shapes: {
+      type: 'object',
+      description:
+        'What the programs are compiled for, where that is more than the nodes’ own options: a number or several for each.',
+      properties: {
+        tiles: COUNTS,
+        batch_size: COUNTS,
+        prefill_seq_len: COUNTS,
+        ctx_len: COUNTS,
+        full_batch_size: { type: 'integer', minimum: 1 },
+        comp_ctx_lengths_prefill: COUNTS,
+        comp_ctx_lengths_decode: COUNTS,
+      },
+      additionalProperties: false,
+      examples: [{ tiles: [1, 5], prefill_seq_len: [32, 128] }],
+    },
+    compiler_flags: {
+      type: 'object',
+      description: 'Further flags of the compiler: a_b: v becomes -a-b=v, true the flag alone.',
+      additionalProperties: { type: ['string', 'number', 'boolean'] },
+      examples: [{ aic_enable_depth_first: true, mos: 1 }],
+    },
+    programs: {
+      type: 'object',
+      description:
+        'Programs that are compiled already, such as QEfficient’s: QPC folders, from the recipe’s folder. They are run as they are.',
+      properties: { vision: { type: 'string', minLength: 1 }, language: { type: 'string', minLength: 1 } },
+      additionalProperties: false,
+      examples: [{ vision: 'qpc-vision/qpc', language: 'qpc-language/qpc' }],
+    },
+    memory_gib: {
+      type: 'number',
+      exclusiveMinimum: 0,
+      description: 'Memory of each card. With it, a program that does not fit is refused before it is compiled.',
+      examples: [16, 32],
+    },
+    emulated: {
+      type: 'boolean',
+      default: false,
+      description: 'Run on an emulated card: no hardware and no SDK, and never the speed of a card.',
       examples: [true],
     },
   },

@@ -6,7 +6,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
+import { homedir, hostname } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import type { ProgramRole } from '../../../contracts/device.js';
 import { VlmError } from '../../../contracts/errors.js';
@@ -50,7 +50,9 @@ export interface CachedProgram {
 }
 
 const KEY = /^[0-9a-f]{40}$/;
-const DRAFT = /^\.draft-([0-9a-f]{40})-(\d+)-/;
+/** Key, machine and process of a draft: other machines may share the cache. */
+const DRAFT = /^\.draft-([0-9a-f]{40})-(\w+)-(\d+)-/;
+const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
 
 /** VLM_RUN_CACHE, else XDG_CACHE_HOME/vlm-run, else ~/.cache/vlm-run. */
 export function cacheFolder(env: Environment = process.env): string {
@@ -119,7 +121,7 @@ export function findByRequest(cache: string, request: string, compiler: string |
 
 /** A draft folder: work goes on there, under a name that nothing takes for a finished program. */
 export async function openDraft(cache: string, key: string): Promise<string> {
-  const folder = join(programsFolder(cache), `.draft-${key}-${process.pid}-${randomBytes(4).toString('hex')}`);
+  const folder = join(programsFolder(cache), `.draft-${key}-${HOST}-${process.pid}-${randomBytes(4).toString('hex')}`);
   try {
     await mkdir(folder, { recursive: true });
   } catch (error) {
@@ -209,9 +211,9 @@ export async function removeLeftovers(cache: string): Promise<readonly string[]>
   if (!existsSync(folder)) return [];
   const gone: string[] = [];
   for (const name of await readdir(folder)) {
-    const pid = DRAFT.exec(name)?.[2];
+    const [, , host, pid] = DRAFT.exec(name) ?? [];
     const broken = KEY.test(name) && findProgramByKey(cache, name) === null;
-    if (!broken && (pid === undefined || alive(Number(pid)))) continue;
+    if (!broken && (pid === undefined || host !== HOST || alive(Number(pid)))) continue;
     await rm(join(folder, name), { recursive: true, force: true });
     gone.push(name);
   }

@@ -30,6 +30,14 @@ export async function findCompiler(given: string | undefined, env = process.env)
   return { path, version: `sha256 ${(await sha256(path)).slice(0, 16)}` };
 }
 
+/** Compilers under way. */
+const running = new Set<(name: NodeJS.Signals) => void>();
+
+/** Ends them at once: for the last moments of a process. */
+export function killCompilers(): void {
+  for (const kill of running) kill('SIGKILL');
+}
+
 export interface CompilerRun {
   readonly command: readonly string[];
   readonly log: string;
@@ -54,6 +62,7 @@ export async function runCompiler(run: CompilerRun): Promise<void> {
           // It has ended.
         }
       };
+      running.add(kill);
       let timer: NodeJS.Timeout | undefined;
       const stop = (): void => {
         kill('SIGTERM');
@@ -75,6 +84,7 @@ export async function runCompiler(run: CompilerRun): Promise<void> {
         stream.on('end', () => lines.end());
       }
       const done = (): void => {
+        running.delete(kill);
         clearTimeout(timer);
         run.signal?.removeEventListener('abort', stop);
         // What the compiler started and left behind goes with it.
