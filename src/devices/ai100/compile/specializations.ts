@@ -11,6 +11,8 @@ import type { Plan, PlanNode, Reference } from '../../../contracts/recipe.js';
 export interface Specialization {
   readonly name: string;
   readonly symbols: Readonly<Record<string, number>>;
+  /** Rows of vision embeddings that a vision program gives at these shapes: no symbol of its graph says it. */
+  readonly rows?: number;
 }
 
 /** One program of one device. Nodes that share device and role share the program; `node` is the first of them. */
@@ -110,10 +112,12 @@ function sourceOf(plan: Plan, ref: Reference): readonly PlanNode[] {
 export function visionSets(shapes: CompiledShapes, symbols: ProgramSymbols): readonly Specialization[] {
   const batchSize = shapes.visionBatch;
   return named(
-    shapes.tiles.map((tiles) => ({
-      name: 'Vision',
-      symbols: { batch_size: batchSize, ...symbols.vision({ batchSize, tiles }) },
-    })),
+    shapes.tiles.map((tiles) => {
+      const set = { name: 'Vision', symbols: { batch_size: batchSize, ...symbols.vision({ batchSize, tiles }) } };
+      const text = { visionBatch: batchSize, tiles, prefillSeqLen: 1, ctxLen: 1 };
+      const rows = symbols.language(text)['vision_size'];
+      return rows === undefined ? set : { ...set, rows };
+    }),
   );
 }
 
@@ -176,7 +180,7 @@ export function completeSymbols(set: Specialization, ports: readonly ProgramPort
     const value = axisValue(axis, set.symbols);
     if (value !== undefined) symbols[axis] = value;
   }
-  return { name: set.name, symbols };
+  return { ...set, symbols };
 }
 
 /** Symbolic axes of ports, each once. */
@@ -186,26 +190,53 @@ export function axesOf(ports: readonly ProgramPort[]): readonly string[] {
 
 /** Symbolic dims -> numbers, for every set. Throws PROGRAM_INVALID for an axis that nothing says. */
 export function shapeSetsOf(spec: ProgramSpec, ports: readonly ProgramPort[]): readonly ShapeSet[] {
-  return spec.specializations.map(({ name, symbols }) => ({
-    name,
-    symbols,
+  return spec.specializations.map((set) => ({
+    name: set.name,
+    symbols: set.symbols,
     shapes: Object.fromEntries(
       ports.map((port): [string, number[]] => [
         port.name,
-        port.dims.map((dim) => {
-          const value = typeof dim === 'number' ? dim : axisValue(dim, symbols);
+        port.dims.map((dim, axis) => {
+          const value = typeof dim === 'number' ? dim : dimOf(dim, axis, port, set, spec, ports);
           if (value !== undefined) return value;
-          throw new VlmError('PROGRAM_INVALID', {
-            what: `Nothing says how long the axis "${dim}" of a program shall be`,
-            expected: `one of the axes ${Object.keys(symbols).join(', ')}`,
-            received: `${port.name} [${port.dims.join(', ')}]`,
-            where: `${spec.role} program on ${spec.device}`,
-            hint: 'export the program with axis names that vlm-run knows, or with that axis fixed',
-          });
+          throw unknownAxis(dim, port, set, spec);
         }),
       ]),
     ),
   }));
+}
+
+/** By name; exporters name axes of outputs as they like, so those follow from what they belong to. */
+function dimOf(
+  dim: string,
+  axis: number,
+  port: ProgramPort,
+  set: Specialization,
+  spec: ProgramSpec,
+  ports: readonly ProgramPort[],
+): number | undefined {
+  const own = axisValue(dim, set.symbols);
+  if (own !== undefined) return own;
+  const { batch_size: batch = 1, vision_batch_size: visionBatch = 1 } = set.symbols;
+  if (spec.role === 'vision' && port.name === 'vision_embeds') {
+    if (axis === port.dims.length - 2) return set.rows;
+    return axis === 0 ? visionBatch : undefined;
+  }
+  if (port.name === 'logits') return axis === 0 ? batch : 1;
+  if (port.name === 'image_idx_output') return 1;
+  const state = ports.find((p) => p.name === port.name.replace(/_(?:Internal)?RetainedState$/, '') && p !== port);
+  const same = state?.dims[axis];
+  return typeof same === 'string' ? axisValue(same, set.symbols) : same;
+}
+
+function unknownAxis(dim: number | string, port: ProgramPort, set: Specialization, spec: ProgramSpec): VlmError {
+  return new VlmError('PROGRAM_INVALID', {
+    what: `Nothing says how long the axis "${dim}" of a program shall be`,
+    expected: `one of the axes ${Object.keys(set.symbols).join(', ')}`,
+    received: `${port.name} [${port.dims.join(', ')}]`,
+    where: `${spec.role} program on ${spec.device}`,
+    hint: 'export the program with axis names that vlm-run knows, or with that axis fixed',
+  });
 }
 
 function numberOf(value: unknown): number | undefined {
