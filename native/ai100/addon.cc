@@ -102,7 +102,7 @@ class ProgramWrap : public Napi::ObjectWrap<ProgramWrap> {
       Throw(info.Env(), "a program needs a card");
       return;
     }
-    program_ = std::make_shared<Program>(info[0].As<Napi::External<const Library>>().Data(), std::move(ids));
+    program_ = std::make_shared<Program>(info[0].As<Napi::External<Library>>().Data(), std::move(ids));
   }
 
  private:
@@ -234,7 +234,7 @@ Napi::Value OpenLibrary(const Napi::CallbackInfo& info) {
     else result.Set("error", Napi::String::New(env, opened.error));
     return result;
   }
-  result.Set("library", Napi::External<const Library>::New(env, opened.library));
+  result.Set("library", Napi::External<Library>::New(env, const_cast<Library*>(opened.library)));
   result.Set("emulator", Napi::Boolean::New(env, opened.library->emulator));
   uint16_t major = 0, minor = 0;
   const char *patch = nullptr, *variant = nullptr;
@@ -253,7 +253,7 @@ Napi::Value OpenLibrary(const Napi::CallbackInfo& info) {
 Napi::Value Resources(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (info.Length() < 2 || !info[0].IsExternal()) return Throw(env, "resources(library, id)");
-  const Library* library = info[0].As<Napi::External<const Library>>().Data();
+  const Library* library = info[0].As<Napi::External<Library>>().Data();
   QResourceInfo resources = {};
   const uint32_t status = library->api.qaicGetResourceInfo(static_cast<QID>(NumberAt(info, 1)), &resources);
   Napi::Object result = Napi::Object::New(env);
