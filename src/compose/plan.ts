@@ -1,12 +1,16 @@
 /** The shape plan with the built-in registries. */
-import type { ProgramDescription } from '../contracts/device.js';
 import { VlmError } from '../contracts/errors.js';
 import type { Plan } from '../contracts/recipe.js';
 import type { RunItem } from '../runner/item.js';
-import { planShapes, type ShapePlan } from '../runner/shape-plan.js';
+import { type PlanSources, planShapes, type ShapePlan } from '../runner/shape-plan.js';
+import type { CardPlan } from './card-plan.js';
 
-export async function shapePlan(given: Plan, item: RunItem): Promise<ShapePlan> {
-  const { plan, planned } = await cardPrograms(given);
+export interface FullPlan extends ShapePlan {
+  /** Null without a device of compiled shapes. */
+  readonly cards: CardPlan | null;
+}
+
+export async function planSources(plan: Plan): Promise<PlanSources> {
   const [{ openModelFolder }, { openModelContext }, { readImageSize }, { loadDriver }] = await Promise.all([
     import('../model/folder.js'),
     import('../model/context.js'),
@@ -15,7 +19,7 @@ export async function shapePlan(given: Plan, item: RunItem): Promise<ShapePlan> 
   ]);
   const folder = await openModelFolder(plan.model);
   const model = await openModelContext(folder);
-  return planShapes(plan, item, {
+  return {
     model,
     modelName: folder.name,
     imageSize: (bytes, name, { exif_orientation }) =>
@@ -23,9 +27,8 @@ export async function shapePlan(given: Plan, item: RunItem): Promise<ShapePlan> 
     inspect: async (role, name) => {
       const device = plan.devices[name];
       const { path } = folder.programs[role];
-      const shapes = planned.get(`${name} ${role}`);
-      if (shapes !== undefined) return shapes;
-      if (path === null || device === undefined) return null;
+      // An exported program is not what a card runs: its own plan says what will be.
+      if (path === null || device === undefined || device.kind === 'ai100') return null;
       try {
         return await (await loadDriver(device.kind)).inspect({ role, path }, device);
       } catch (error) {
@@ -34,31 +37,44 @@ export async function shapePlan(given: Plan, item: RunItem): Promise<ShapePlan> 
         throw error;
       }
     },
-  });
+  };
 }
 
-/**
- * Programs of cards: those in the cache, or, for what is not compiled yet, what compiling would make of the graphs. A
- * plan needs neither card nor compiler.
- */
-async function cardPrograms(
-  plan: Plan,
-): Promise<{ readonly plan: Plan; readonly planned: ReadonlyMap<string, ProgramDescription> }> {
-  const planned = new Map<string, ProgramDescription>();
-  if (!Object.values(plan.devices).some((device) => device.kind === 'ai100')) return { plan, planned };
-  const { compileJobs, describeJob, resolvePrograms } = await import('./compile.js');
-  for (const job of await compileJobs(plan).catch(notThere)) {
-    planned.set(`${job.spec.device} ${job.spec.role}`, describeJob(job));
-  }
-  const resolved = await resolvePrograms(plan).catch((error: unknown) => {
-    if (error instanceof VlmError && error.code !== 'OPTION_INVALID') return plan;
-    throw error;
-  });
-  return { plan: resolved, planned };
+export async function shapePlan(plan: Plan, item: RunItem): Promise<FullPlan> {
+  const shapes = await planShapes(plan, item, await planSources(plan));
+  if (!Object.values(plan.devices).some((device) => device.kind === 'ai100')) return { ...shapes, cards: null };
+  const [{ compileJobs, usesCards }, { planCards }] = await Promise.all([
+    import('./compile.js'),
+    import('./card-plan.js'),
+  ]);
+  if (!usesCards(plan)) return { ...shapes, cards: null };
+  const cards = planCards(plan, shapes, await compileJobs(plan));
+  return withCards(shapes, cards);
 }
 
-/** A model without exported programs can be planned all the same. */
-function notThere(error: unknown): readonly never[] {
-  if (error instanceof VlmError && error.code === 'MODEL_MISSING') return [];
-  throw error;
+/** Calls, chunks and memory as the cards will have them in place of exact ones. */
+function withCards(shapes: ShapePlan, cards: CardPlan): FullPlan {
+  const planned = (node: string, program: string): CardPlan['programs'][number] | undefined =>
+    cards.programs.find(
+      (p) => p.program === program && shapes.programs.some((s) => s.node === node && s.device === p.device),
+    );
+  const programs = shapes.programs.map((p) => {
+    const card = planned(p.node, p.program);
+    return card === undefined ? p : { ...p, weightBytes: card.weightBytes, stateBytes: card.cacheBytes };
+  });
+  const known = programs.every((p) => p.weightBytes !== null && p.stateBytes !== null);
+  return {
+    ...shapes,
+    decodes: shapes.decodes.map((d) => {
+      const card = planned(d.node, 'language');
+      const chunks = card?.calls
+        .filter((c) => c.what === 'prefill')
+        .flatMap((c) => Array<number>(c.times).fill(c.used));
+      return chunks === undefined ? d : { ...d, prefillChunks: chunks };
+    }),
+    calls: shapes.calls.filter((call) => planned(call.node, call.program) === undefined),
+    programs,
+    memoryBytes: known ? programs.reduce((n, p) => n + (p.weightBytes ?? 0) + (p.stateBytes ?? 0), 0) : null,
+    cards,
+  };
 }

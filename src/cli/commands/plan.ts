@@ -1,5 +1,6 @@
 /** vlm-run plan FILE: tiles, tokens, chunks, shapes and memory before anything is opened. */
 import { Command } from 'commander';
+import type { CardPlan } from '../../compose/card-plan.js';
 import type { ShapePlan } from '../../runner/shape-plan.js';
 import type { Io, Paint } from '../io.js';
 import { addRecipeOptions, collect, compileAndTell, type RecipeFlags } from '../recipe-options.js';
@@ -46,7 +47,7 @@ function bytes(value: number | null): string {
   return `${unit === 0 ? amount : amount.toFixed(1)} ${units[unit]}`;
 }
 
-export function planText(plan: ShapePlan, paint: Paint): string {
+export function planText(plan: ShapePlan & { readonly cards?: CardPlan | null }, paint: Paint): string {
   const lines = [`${paint.bold(plan.recipe)} on ${plan.model}`];
   const row = (label: string, text: string): void => {
     lines.push(`  ${label.padEnd(14)} ${text}`);
@@ -80,5 +81,33 @@ export function planText(plan: ShapePlan, paint: Paint): string {
     row('memory', `${p.program} on ${p.device}: weights ${bytes(p.weightBytes)}${state}`);
   }
   row('in all', bytes(plan.memoryBytes));
+  if (plan.cards !== undefined && plan.cards !== null) cardRows(plan.cards, row);
   return `${lines.join('\n')}\n`;
+}
+
+const MODES = {
+  alone: 'one program',
+  shared: 'programs share it',
+  swapped: 'programs are swapped: one is deactivated before the other is activated',
+} as const;
+
+function cardRows(cards: CardPlan, row: (label: string, text: string) => void): void {
+  for (const p of cards.programs) {
+    for (const call of p.calls) {
+      const unit = call.what === 'encode' ? 'tiles' : 'positions';
+      const symbols = Object.entries(call.symbols).map(([name, value]) => `${name} ${value}`);
+      row(
+        p.node,
+        `${call.what} × ${call.times}: ${call.specialization} (${symbols.join(', ')}), ${call.used} of ${call.slots} ${unit}, ${call.wastePercent} % padding`,
+      );
+    }
+    row('padding', `${p.program} ${p.wastePercent} % of ${p.program === 'vision' ? 'tiles' : 'prefill positions'}`);
+  }
+  for (const c of cards.cards) {
+    row(
+      `card ${c.card}`,
+      `${c.programs.join(' + ')}: ${c.cores} of 16 cores, about ${bytes(c.bytes)} of ${bytes(c.cardBytes)}${c.cardBytesKnown ? '' : ' (assumed)'}; ${MODES[c.mode]}`,
+    );
+  }
+  for (const note of cards.notes) row('note', note);
 }

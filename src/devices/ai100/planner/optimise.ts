@@ -105,7 +105,7 @@ export interface Split {
 }
 
 /**
- * Shares `sets` sets (the decode set counted by the caller) between tile counts and prefill lengths so that the padding
+ * Shares `sets` sets (decode sets are taken off by the caller; a prefill length takes `perLength` of them) between tile counts and prefill lengths so that the padding
  * of both programs together is least, each counted as a share of what the program would cost without padding.
  */
 export function shareSets(
@@ -113,12 +113,13 @@ export function shareSets(
   prefill: readonly Buckets[],
   sets: number,
   unpadded: { readonly tiles: number; readonly prefill: number },
+  perLength = 1,
 ): Split | null {
   let best: { readonly split: Split; readonly cost: number } | null = null;
   const options: readonly (Buckets | null)[] = tiles.length === 0 ? [null] : tiles;
   for (const v of options) {
     for (const l of prefill) {
-      if ((v?.sizes.length ?? 0) + l.sizes.length > sets) continue;
+      if ((v?.sizes.length ?? 0) + l.sizes.length * perLength > sets) continue;
       const cost = (v === null ? 0 : v.cost / Math.max(1, unpadded.tiles)) + l.cost / Math.max(1, unpadded.prefill);
       if (best === null || cost < best.cost - 1e-12) best = { split: { tiles: v, prefill: l }, cost };
     }
