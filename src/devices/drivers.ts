@@ -4,14 +4,7 @@ import { VlmError } from '../contracts/errors.js';
 
 const DRIVERS: Readonly<Record<string, () => Promise<DeviceDriver>>> = {
   cpu: async () => (await import('./cpu/index.js')).cpuDriver,
-  ai100: async () => {
-    throw new VlmError('DEVICE_UNAVAILABLE', {
-      what: 'The ai100 device cannot run in this version of vlm-run',
-      expected: 'a device kind with a driver: cpu',
-      received: 'ai100',
-      hint: 'the binding of the card runtime is not part of this version; run the recipe with --device NAME=cpu',
-    });
-  },
+  ai100: async () => (await import('./ai100/index.js')).ai100Driver,
 };
 
 /** Device kinds that `loadDriver` knows, available or not. */

@@ -1,0 +1,324 @@
+/** A compiled program on a card: buffers made once at their largest, retained state skipped, one recovery. */
+import type {
+  DeviceState,
+  ProgramDescription,
+  ProgramSession,
+  Reduce,
+  RunOptions,
+  RunResult,
+  ShapeSet,
+} from '../../contracts/device.js';
+import { VlmError } from '../../contracts/errors.js';
+import { elementCount, type Tensor } from '../../contracts/tensor.js';
+import { type CardPort, type CardProgram, largestBytes } from './description.js';
+import { batchOf, checkInputs, control, type Inputs, matchSet, viewOf, writeInput } from './feed.js';
+import type { CardLibrary, Failure, NativeProgram, NativeSlot } from './library.js';
+import { failed, failureLabel } from './status.js';
+
+export interface SessionOptions {
+  readonly timeoutMs: number;
+  readonly queueDepth: number;
+  /** A loaded program, made anew after a device error. */
+  make(): NativeProgram;
+  /** Called once, after the program was released. */
+  closed(): Promise<void>;
+}
+
+class CardState implements DeviceState {
+  alive = true;
+  constructor(
+    readonly owner: CardSession,
+    readonly batch: number,
+    readonly ctxLen: number,
+    readonly slot: number,
+    readonly life: number,
+  ) {}
+
+  row(index: number): DeviceState {
+    if (this.batch === 1 && index === 0) return this;
+    throw stateInvalid('A compiled program cannot run one row of a batch alone', 'the whole batch', `row ${index}`);
+  }
+
+  release(): void {
+    if (this.alive) this.owner.freed(this.slot);
+    this.alive = false;
+  }
+}
+
+export class CardSession implements ProgramSession {
+  readonly #library: CardLibrary;
+  readonly #program: CardProgram;
+  readonly #options: SessionOptions;
+  readonly #busy = new Set<number>();
+  #native: NativeProgram;
+  #slots: readonly NativeSlot[] = [];
+  #active = false;
+  #closed = false;
+  #running = false;
+  /** Counts the programs made: a state of an earlier one is lost. */
+  #life = 0;
+  #wide = new Float32Array(0);
+  #top: NonNullable<RunResult['top']> | null = null;
+
+  constructor(library: CardLibrary, program: CardProgram, native: NativeProgram, options: SessionOptions) {
+    this.#library = library;
+    this.#program = program;
+    this.#native = native;
+    this.#options = options;
+    this.#allocate();
+  }
+
+  describe(): ProgramDescription {
+    return this.#program.description;
+  }
+
+  async activate(): Promise<void> {
+    this.#checkOpen();
+    if (this.#active) return;
+    this.#check(this.#native.activate());
+    this.#active = true;
+  }
+
+  /** Frees the cores of the card; what the program kept on it is lost. */
+  async deactivate(): Promise<void> {
+    this.#checkOpen();
+    if (!this.#active) return;
+    this.#active = false;
+    this.#life++;
+    this.#check(this.#native.deactivate());
+  }
+
+  createState(batch: number, ctxLen: number): DeviceState {
+    this.#checkOpen();
+    if (this.describe().role === 'vision') {
+      throw stateInvalid('A vision program keeps no state', 'a language program', 'a vision program');
+    }
+    const sets = this.#program.sets;
+    if (!sets.some((s) => batchOf(s) === batch && (s.symbols.ctx_len ?? ctxLen) === ctxLen)) {
+      const known = sets.map((s) => `batch ${batchOf(s)}, ctx_len ${s.symbols.ctx_len ?? 'any'}`);
+      throw stateInvalid(
+        'The program was compiled for another state',
+        [...new Set(known)].join('; '),
+        `batch ${batch}, ctx_len ${ctxLen}`,
+      );
+    }
+    const slot = this.#slots.findIndex((_, i) => !this.#busy.has(i));
+    if (slot < 0) {
+      throw stateInvalid(
+        'A compiled program keeps one state for each exec object',
+        `at most ${this.#slots.length} live states (queue_depth)`,
+        'one more',
+      );
+    }
+    this.#busy.add(slot);
+    return new CardState(this, batch, ctxLen, slot, this.#life);
+  }
+
+  /** @internal */
+  freed(slot: number): void {
+    this.#busy.delete(slot);
+  }
+
+  async run(
+    state: DeviceState | null,
+    inputs: Inputs,
+    wanted: readonly string[],
+    options: RunOptions = {},
+  ): Promise<RunResult> {
+    this.#checkOpen();
+    const own = this.#checkState(state);
+    if (this.#running) throw stateInvalid('A program was called while it ran', 'one call at a time', 'a second call');
+    checkInputs(this.#program, inputs);
+    for (const name of wanted) this.#output(name);
+    const set = matchSet(this.#program, inputs, own?.batch ?? null);
+    const slot = own?.slot ?? 0;
+    this.#running = true;
+    try {
+      await this.#call(slot, inputs, set, own);
+    } finally {
+      this.#running = false;
+    }
+    return this.#collect(slot, set, wanted, options.reduce ?? { kind: 'none' });
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    if (this.#running) throw stateInvalid('A program was closed while it ran', 'a finished call', 'one under way');
+    this.#closed = true;
+    const failure = this.#native.release();
+    await this.#options.closed();
+    this.#check(failure);
+  }
+
+  async #call(slot: number, inputs: Inputs, set: ShapeSet, state: CardState | null): Promise<void> {
+    if (!this.#active)
+      throw stateInvalid('A program was called before its activation', 'an active program', 'an inactive one');
+    this.#fill(slot, inputs, set);
+    const first = await this.#enqueue(slot);
+    if (first === null) return;
+    const story = await this.#recover(first);
+    if (state === null && story === null) {
+      // A vision program keeps nothing: the same call may be made again.
+      this.#fill(slot, inputs, set);
+      const second = await this.#enqueue(slot);
+      if (second === null) return;
+      throw this.#story(first, `made anew, then again ${failureLabel(second)}`);
+    }
+    throw this.#story(first, story ?? 'the program was made anew; the state that it kept is lost');
+  }
+
+  #enqueue(slot: number): Failure | null | Promise<Failure | null> {
+    const timeout = Math.min(0xffffffff, this.#options.timeoutMs * 1000);
+    // A step of a few hundred microseconds is waited for; encoding images leaves the event loop free.
+    return this.describe().role === 'vision' ? this.#native.run(slot, timeout) : this.#native.runSync(slot, timeout);
+  }
+
+  /** Deactivates, releases and makes the program anew, once. The reason when that failed, else null. */
+  async #recover(first: Failure): Promise<string | null> {
+    this.#life++;
+    this.#active = false;
+    this.#native.release();
+    try {
+      this.#native = this.#options.make();
+      this.#allocate();
+      this.#check(this.#native.activate());
+      this.#active = true;
+      return null;
+    } catch (error) {
+      if (!(error instanceof VlmError)) throw error;
+      return `making the program anew after ${failureLabel(first)} failed: ${error.details.received ?? error.details.what}`;
+    }
+  }
+
+  #story(first: Failure, rest: string): VlmError {
+    const error = failed(first, this.#program.path);
+    return new VlmError('DEVICE_FAILED', {
+      ...error.details,
+      what: 'The card failed during a call',
+      received: `${failureLabel(first)}; ${rest}`,
+    });
+  }
+
+  #allocate(): void {
+    const { ports, sets } = this.#program;
+    const sizes = Uint32Array.from(ports, (p) => (p.retained ? 0 : largestBytes(p, sets)));
+    const slots = this.#native.allocate(sizes, this.#options.queueDepth);
+    if (slots === null) {
+      throw new VlmError('DEVICE_FAILED', {
+        what: 'There is not enough memory for the buffers of a program',
+        expected: `${sizes.reduce((n, s) => n + s, 0) * this.#options.queueDepth} bytes`,
+        where: this.#program.path,
+        hint: 'lower queue_depth, or compile smaller shapes',
+      });
+    }
+    this.#slots = slots;
+  }
+
+  #fill(slot: number, inputs: Inputs, set: ShapeSet): void {
+    const native = this.#slots[slot] as NativeSlot;
+    const words = new Uint32Array(native.control);
+    for (const port of this.#program.ports) {
+      const buffer = native.buffers[port.binding.index] ?? null;
+      const given = inputs[port.name];
+      const passed = buffer !== null && (port.binding.direction === 'out' || given !== undefined);
+      control(words, port, passed ? (set.shapes[port.name] ?? port.dims) : null);
+      if (given !== undefined && buffer !== null) writeInput(this.#library.addon, given, port.dtype, buffer);
+    }
+  }
+
+  #collect(slot: number, set: ShapeSet, wanted: readonly string[], reduce: Reduce): RunResult {
+    const outputs: Record<string, Tensor> = {};
+    for (const name of wanted) {
+      const port = this.#output(name);
+      const dims = set.shapes[name] ?? port.dims;
+      const data = viewOf(port.dtype, this.#bufferOf(slot, port), elementCount(dims));
+      outputs[name] = name === 'logits' ? this.#logits(data, dims) : ({ dtype: port.dtype, dims, data } as Tensor);
+    }
+    if (reduce.kind === 'none') return { outputs };
+    return { outputs, top: this.#reduce(slot, set, reduce.kind === 'argmax' ? 1 : reduce.k) };
+  }
+
+  /** Logits are handed back as float32 whatever the program computes in. */
+  #logits(data: Tensor['data'], dims: readonly number[]): Tensor<'float32'> {
+    if (!(data instanceof Uint16Array)) return { dtype: 'float32', dims, data: data as Float32Array };
+    if (this.#wide.length !== data.length) this.#wide = new Float32Array(data.length);
+    this.#library.addon.toFloats(data, this.#wide);
+    return { dtype: 'float32', dims, data: this.#wide };
+  }
+
+  #reduce(slot: number, set: ShapeSet, k: number): NonNullable<RunResult['top']> {
+    const port = this.#output('logits');
+    const dims = set.shapes.logits ?? port.dims;
+    const width = dims.at(-1) ?? 0;
+    const rows = width === 0 ? 0 : elementCount(dims) / width;
+    if (!Number.isInteger(k) || k < 1 || k > width) {
+      throw new VlmError('TENSOR_INVALID', {
+        what: 'A top-k reduction does not fit the logits',
+        expected: `k from 1 to ${width}`,
+        received: `k = ${k}`,
+        where: `${this.#program.path}: logits`,
+      });
+    }
+    if (this.#top === null || this.#top.k !== k || this.#top.ids.length !== rows * k) {
+      this.#top = { k, ids: new Int32Array(rows * k), values: new Float32Array(rows * k) };
+    }
+    const { ids, values } = this.#top;
+    this.#native.best(slot, port.binding.index, port.dtype === 'float16', rows, width, k, ids, values);
+    return this.#top;
+  }
+
+  #output(name: string): CardPort {
+    const ports = this.#program.ports.filter((p) => p.binding.direction === 'out' && !p.retained);
+    const port = ports.find((p) => p.name === name);
+    if (port !== undefined) return port;
+    throw new VlmError('TENSOR_INVALID', {
+      what: 'An output was asked for that the program does not hand back',
+      expected: `one of ${ports.map((p) => p.name).join(', ')} (retained state stays on the card)`,
+      received: name,
+      where: this.#program.path,
+    });
+  }
+
+  #bufferOf(slot: number, port: CardPort): ArrayBuffer {
+    const buffer = this.#slots[slot]?.buffers[port.binding.index];
+    if (buffer !== undefined && buffer !== null) return buffer;
+    throw new VlmError('INTERNAL', { what: `No buffer for ${port.name}` });
+  }
+
+  #checkState(state: DeviceState | null): CardState | null {
+    if (this.describe().role === 'vision') {
+      if (state === null) return null;
+      throw stateInvalid('A vision program runs without state', 'null', 'a state');
+    }
+    if (!(state instanceof CardState) || state.owner !== this) {
+      throw stateInvalid(
+        'A language program needs a state',
+        'a state of this session',
+        state === null ? 'null' : 'a foreign one',
+      );
+    }
+    if (!state.alive) throw stateInvalid('A state was used after its release', 'a live state', 'a released one');
+    if (state.life !== this.#life) {
+      throw stateInvalid('The state was lost when the program left the card', 'a new state', 'a lost one');
+    }
+    return state;
+  }
+
+  #checkOpen(): void {
+    if (!this.#closed) return;
+    throw new VlmError('DEVICE_CLOSED', {
+      what: 'A program was used after it was closed',
+      expected: 'an open session',
+      received: 'a closed one',
+      where: this.#program.path,
+    });
+  }
+
+  #check(failure: Failure | null): void {
+    if (failure !== null) throw failed(failure, this.#program.path);
+  }
+}
+
+function stateInvalid(what: string, expected: string, received: string): VlmError {
+  return new VlmError('STATE_INVALID', { what, expected, received });
+}
