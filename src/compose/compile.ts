@@ -20,6 +20,7 @@ import {
 } from '../devices/ai100/compile/cache.js';
 import {
   checkCores,
+  checkCoverage,
   checkFolder,
   checkProgram,
   estimateMemory,
@@ -104,8 +105,12 @@ export async function compileJobs(plan: Plan, options: JobOptions = {}): Promise
   return jobs;
 }
 
-export function checkJobs(jobs: readonly CompileJob[], cache: string): readonly Problem[] {
+export function checkJobs(plan: Plan, jobs: readonly CompileJob[], cache: string): readonly Problem[] {
   const problems = jobs.flatMap((job) => checkProgram(job.graph, job.spec, job.device, job.family));
+  for (const { spec } of jobs.filter((job) => job.spec.role === 'language')) {
+    const nodes = plan.nodes.filter((n) => n.manifest.program === 'language' && n.device === spec.device);
+    problems.push(...checkCoverage(spec, nodes));
+  }
   for (const name of new Set(jobs.map((job) => job.spec.device))) {
     const own = jobs.filter((job) => job.spec.device === name);
     const [first] = own;

@@ -75,7 +75,7 @@ async function compile(file: string, flags: CompileFlags, io: Io, signals: Signa
       hint: 'give the path of qaic-compile, in the folder exec of the Apps SDK',
     });
   }
-  const problems = checkJobs(jobs, cache);
+  const problems = checkJobs(plan, jobs, cache);
   if (flags.dryRun === true) return dryRun(jobs, problems, flags, io);
   if (flags.json !== true) tell(problems, io);
   refuse(problems);

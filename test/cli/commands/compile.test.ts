@@ -232,6 +232,12 @@ test('what cannot work is refused before the compiler starts', async ({ bench })
   const { code, err } = await bench.compile(['--set', 'nodes.decode.with.ctx_len=4096']);
   assert.is(code, 2);
   assert.match(err, /4096 is longer than the 2048 positions/);
+  const shapes = '{ ctx_len: [512, 2048], batch_size: 2, prefill_seq_len: [256, 512] }';
+  const lists = await bench.compile(['--set', `devices.main.shapes=${shapes}`]);
+  assert.is(lists.code, 2);
+  assert.match(lists.err, /ctx_len 1024, which is not compiled/);
+  assert.match(lists.err, /prefills at most 128 tokens a call, compiled are 256/);
+  assert.not.match(lists.err, /prompts at once/);
   assert.equal(bench.calls, []);
   const cpu = await bench.compile(['--device', 'main=cpu']);
   assert.is(cpu.code, 2);

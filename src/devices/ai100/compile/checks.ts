@@ -3,6 +3,7 @@ import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { DeviceConfig } from '../../../contracts/device.js';
 import type { FamilyModel } from '../../../contracts/family.js';
+import type { PlanNode } from '../../../contracts/recipe.js';
 import { cardsOf, coresOf, type ProgramGraph, RETAINED } from './command.js';
 import { axesOf, axisValue, type ProgramSpec } from './specializations.js';
 
@@ -124,6 +125,50 @@ function checkLengths(spec: ProgramSpec, family: FamilyModel): readonly Problem[
     }
   }
   return [...problems.values()];
+}
+
+/** Lists under `shapes` that leave out what the nodes themselves will ask for. */
+export function checkCoverage(spec: ProgramSpec, nodes: readonly PlanNode[]): readonly Problem[] {
+  const compiled = (symbol: string, prefill: boolean): readonly number[] =>
+    spec.specializations.filter((s) => (s.symbols['seq_len'] ?? 1) > 1 === prefill).map((s) => s.symbols[symbol] ?? 1);
+  const batches = compiled('batch_size', false);
+  const contexts = compiled('ctx_len', false);
+  const lengths = compiled('seq_len', true);
+  return nodes.flatMap((node) => {
+    const option = (name: string, otherwise: number) => Number(node.options[name] ?? otherwise);
+    const [batch, ctx, seq] = [option('batch_size', 1), option('ctx_len', 1024), option('prefill_seq_len', 128)];
+    const own = `node "${node.name}"`;
+    const longer = lengths.filter((n) => n > seq);
+    return [
+      ...(contexts.includes(ctx)
+        ? []
+        : [error(`${own} runs with ctx_len ${ctx}, which is not compiled`, `add ${ctx} to shapes.ctx_len`)]),
+      ...(batches.some((n) => n >= batch)
+        ? []
+        : [
+            error(
+              `${own} takes ${batch} prompts at once, compiled are ${batches.join(', ')}`,
+              'extend shapes.batch_size',
+            ),
+          ]),
+      ...(lengths.length === 0 || lengths.length > longer.length
+        ? []
+        : [
+            error(
+              `${own} prefills at most ${seq} tokens a call, compiled are ${lengths.join(', ')}`,
+              'raise prefill_seq_len of the node, or add a shorter one to shapes.prefill_seq_len',
+            ),
+          ]),
+      ...(longer.length > 0 && longer.length < lengths.length
+        ? [
+            warning(
+              `prefill_seq_len ${[...new Set(longer)].join(', ')} is compiled and never used`,
+              `${own} prefills at most ${seq} tokens a call: raise its prefill_seq_len`,
+            ),
+          ]
+        : []),
+    ];
+  });
 }
 
 function checkOpset({ role, opsets }: ProgramGraph): readonly Problem[] {

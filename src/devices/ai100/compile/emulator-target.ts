@@ -2,6 +2,7 @@
 import type { DeviceConfig } from '../../../contracts/device.js';
 import { VlmError } from '../../../contracts/errors.js';
 import { BYTES_PER_ELEMENT, type DType, elementCount } from '../../../contracts/tensor.js';
+import type { IoBinding, IoShape } from '../io-desc.js';
 import { cardsOf, coresOf, customIo, type ProgramGraph, RETAINED } from './command.js';
 import { type ProgramSpec, shapeSetsOf } from './specializations.js';
 
@@ -19,18 +20,6 @@ const TYPES: Readonly<Record<DType, number>> = {
 /** The version that emulated programs are keyed by: a change of what is written here must change it. */
 export const EMULATOR_VERSION = 'emulator 1';
 
-export interface EmulatedBinding {
-  readonly name: string;
-  readonly index: number;
-  readonly direction: 'in' | 'out';
-  readonly dtype: number;
-  readonly dims: readonly number[];
-  readonly size: number;
-  readonly partial: boolean;
-  readonly quantScale: number;
-  readonly quantOffset: number;
-}
-
 export interface EmulatedProgram {
   readonly role: ProgramGraph['role'];
   readonly name: string;
@@ -38,9 +27,9 @@ export interface EmulatedProgram {
   readonly cores: number;
   readonly devices: number;
   readonly memoryBytes: number;
-  readonly bindings: readonly EmulatedBinding[];
+  readonly bindings: readonly IoBinding[];
   /** For each set, type and dims of every binding. */
-  readonly sets: readonly (readonly { readonly type: number; readonly dims: readonly number[] }[])[];
+  readonly sets: readonly (readonly IoShape[])[];
   readonly onnx: string;
 }
 
@@ -71,7 +60,7 @@ export function emulatedProgram(
       name: port.name,
       index,
       direction: index < graph.inputs.length ? 'in' : 'out',
-      dtype: TYPES[dtype],
+      type: TYPES[dtype],
       dims,
       size: elementCount(dims) * BYTES_PER_ELEMENT[dtype],
       partial: RETAINED.test(port.name) || port.name.startsWith('past_') || port.name === 'vision_embeds',
