@@ -4,22 +4,32 @@ import type { CardPlan } from '../../compose/card-plan.js';
 import type { ShapePlan } from '../../runner/shape-plan.js';
 import type { Io, Paint } from '../io.js';
 import { addRecipeOptions, collect, compileAndTell, type RecipeFlags } from '../recipe-options.js';
+import type { SuggestFlags } from '../suggest-text.js';
 
 export function planCommand(io: Io): Command {
   const command = new Command('plan')
     .description('print tiles, tokens, prefill chunks, shapes and memory of a run before anything is opened')
     .argument('<file>', 'the recipe')
-    .option('--input <name=value>', 'give an input, as for a run', collect);
+    .option('--input <name=value>', 'give an input, as for a run', collect)
+    .option('--suggest', 'propose shapes to compile for cards that waste least for the images or prompts given')
+    .option('--sets <n>', 'with --suggest: how many sets of shapes both programs may have', '6')
+    .option('--images <folder>', 'with --suggest: every picture of a folder')
+    .option('--dataset <file>', 'with --suggest: one JSON object of inputs a line')
+    .option('--call-cost <n>', 'with --suggest: what one more prefill call costs, in prompt tokens', '64');
   return addRecipeOptions(command)
     .addHelpText(
       'after',
       `
 Examples:
   $ vlm-run plan pipelines/internvl.yaml --input image=cat.jpg
-  $ vlm-run plan pipelines/internvl.yaml --set nodes.decode.with.ctx_len=4096 --json`,
+  $ vlm-run plan pipelines/internvl.ai100.yaml --suggest --sets 6 --images photos`,
     )
-    .action(async (file: string, flags: RecipeFlags & { readonly input?: readonly string[] }) => {
+    .action(async (file: string, flags: RecipeFlags & SuggestFlags & { readonly suggest?: boolean }) => {
       const { plan, compilation } = await compileAndTell(file, flags, io);
+      if (flags.suggest === true) {
+        await (await import('../suggest-text.js')).suggestAndTell(plan, flags, io);
+        return;
+      }
       const [{ shapePlan }, { readInputs }] = await Promise.all([
         import('../../compose/plan.js'),
         import('../input-options.js'),
