@@ -1,12 +1,11 @@
 import type { DeviceManifest } from '../../contracts/device.js';
+import type { OptionSchema } from '../../contracts/node.js';
 
 /** One value or several. */
-const COUNTS = {
-  anyOf: [
-    { type: 'integer', minimum: 1 },
-    { type: 'array', items: { type: 'integer', minimum: 1 }, minItems: 1 },
-  ],
-} as const;
+function counts(description: string, examples: readonly unknown[]): OptionSchema {
+  const count = { type: 'integer', minimum: 1 };
+  return { anyOf: [count, { type: 'array', items: count, minItems: 1 }], description, examples };
+}
 
 export const manifest: DeviceManifest = {
   kind: 'ai100',
@@ -53,13 +52,18 @@ export const manifest: DeviceManifest = {
       description:
         'What the programs are compiled for, where that is more than the nodes’ own options: a number or several for each.',
       properties: {
-        tiles: COUNTS,
-        batch_size: COUNTS,
-        prefill_seq_len: COUNTS,
-        ctx_len: COUNTS,
-        full_batch_size: { type: 'integer', minimum: 1 },
-        comp_ctx_lengths_prefill: COUNTS,
-        comp_ctx_lengths_decode: COUNTS,
+        tiles: counts('Tiles of an image, thumbnail included: one vision specialization each.', [13, [5, 13]]),
+        batch_size: counts('Prompts decoded together.', [[1, 4]]),
+        prefill_seq_len: counts('Prompt tokens per prefill call.', [[32, 128]]),
+        ctx_len: counts('Slots of the cache; the node’s own ctx_len among them.', [[1024, 4096]]),
+        full_batch_size: {
+          type: 'integer',
+          minimum: 1,
+          description: 'Rows of the cache of a program exported for continuous batching.',
+          examples: [4],
+        },
+        comp_ctx_lengths_prefill: counts('How much of the cache a prefill call reads.', [[1024, 2048]]),
+        comp_ctx_lengths_decode: counts('How much of the cache a decode step reads.', [[2048, 4096]]),
       },
       additionalProperties: false,
       examples: [{ tiles: [1, 5], prefill_seq_len: [32, 128] }],
@@ -74,7 +78,15 @@ export const manifest: DeviceManifest = {
       type: 'object',
       description:
         'Programs that are compiled already, such as QEfficient’s: QPC folders, from the recipe’s folder. They are run as they are.',
-      properties: { vision: { type: 'string', minLength: 1 }, language: { type: 'string', minLength: 1 } },
+      properties: {
+        vision: { type: 'string', minLength: 1, description: 'The vision program.', examples: ['qpc-vision/qpc'] },
+        language: {
+          type: 'string',
+          minLength: 1,
+          description: 'The language program.',
+          examples: ['qpc-language/qpc'],
+        },
+      },
       additionalProperties: false,
       examples: [{ vision: 'qpc-vision/qpc', language: 'qpc-language/qpc' }],
     },
