@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -15,16 +16,17 @@ from .tokenizer import SPECIALS, VISIBLE, build_tokenizer
 TILE = 112
 MEAN = [0.485, 0.456, 0.406]
 STD = [0.229, 0.224, 0.225]
+LAYERS = 4  # of the text model
 
 
-def model_config(tokenizer: Tokenizer) -> InternVLConfig:
+def model_config(tokenizer: Tokenizer, layers: int = LAYERS) -> InternVLConfig:
     ids = {t: tokenizer.token_to_id(t) for t in SPECIALS}
     vision = InternVLVisionConfig(
         hidden_size=128, num_hidden_layers=4, num_attention_heads=4, intermediate_size=512, attention_bias=True,
         image_size=[TILE, TILE], patch_size=[14, 14], layer_scale_init_value=1.0, norm_type="layer_norm",
     )
     text = Qwen2Config(
-        vocab_size=tokenizer.get_vocab_size(), hidden_size=128, intermediate_size=384, num_hidden_layers=4,
+        vocab_size=tokenizer.get_vocab_size(), hidden_size=128, intermediate_size=384, num_hidden_layers=layers,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=2048, rms_norm_eps=1e-6,
         tie_word_embeddings=True, bos_token_id=ids["<|endoftext|>"], eos_token_id=ids["<|im_end|>"],
         pad_token_id=ids["<|endoftext|>"], rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
@@ -90,10 +92,10 @@ def write_model(folder: Path, model: InternVLForConditionalGeneration) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def new_model(tokenizer: Tokenizer, seed: int = 0) -> InternVLForConditionalGeneration:
+def new_model(tokenizer: Tokenizer, seed: int = 0, layers: int = LAYERS) -> InternVLForConditionalGeneration:
     """Fresh weights: matrices at 0.7/sqrt(fan_in), positions from a 2-D sine table x 0.4."""
     torch.manual_seed(seed)
-    model = InternVLForConditionalGeneration(model_config(tokenizer)).float()
+    model = InternVLForConditionalGeneration(model_config(tokenizer, layers)).float()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "position_embeddings" in name:
@@ -105,6 +107,26 @@ def new_model(tokenizer: Tokenizer, seed: int = 0) -> InternVLForConditionalGene
             elif name.endswith("bias"):
                 weight.zero_()
     return model
+
+
+def load_grown(model: InternVLForConditionalGeneration, weights: dict[str, torch.Tensor]) -> None:
+    """Loads weights of a model with as many or fewer text layers. Layers it did not have are put in evenly, from the
+    middle on, and add nothing at first (their output matrices are zero): the model answers as before."""
+    layer = re.compile(r"(.*language_model\.layers\.)(\d+)(\..*)")
+    old = 1 + max(int(found[2]) for key in weights if (found := layer.match(key)))
+    new = model.config.text_config.num_hidden_layers
+    fresh = {round((i + 1) * new / (new - old + 1)) - 1 for i in range(new - old)} if new > old else set()
+    source = dict(zip([i for i in range(new) if i not in fresh], range(old)))
+    state = model.state_dict()
+    for key, value in state.items():
+        found = layer.match(key)
+        if not found:
+            state[key] = weights[key]
+        elif (at := int(found[2])) in source:
+            state[key] = weights[f"{found[1]}{source[at]}{found[3]}"]
+        elif key.endswith(("o_proj.weight", "down_proj.weight")):
+            state[key] = torch.zeros_like(value)
+    model.load_state_dict(state)
 
 
 def sine_positions(width: int, side: int) -> torch.Tensor:

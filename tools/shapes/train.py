@@ -26,7 +26,7 @@ import torch.multiprocessing
 from transformers import InternVLForConditionalGeneration
 
 from .data import SHORT, Batch, Packer, Pool, detection_targets, stack_targets
-from .folder import new_model, write_model, write_processor
+from .folder import LAYERS, load_grown, new_model, write_model, write_processor
 from .losses import Detector, answer_logits, answer_loss, see, soft_targets
 from .questions import TRAINING, favour
 from .tokenizer import build_tokenizer
@@ -77,13 +77,13 @@ def rate(step: int, done: float, floor: float, peak: float = PEAK) -> float:
 
 class Run:
     def __init__(self, pool: Path, val: Path, out: Path, batch: int, seed: int = 0, rank: int = 0, workers: int = 1,
-                 start: Path | None = None, peak: float = PEAK, ask: dict[str, float] | None = None, easy: float = EASY) -> None:
+                 start: Path | None = None, peak: float = PEAK, ask: dict[str, float] | None = None, easy: float = EASY, layers: int = LAYERS) -> None:
         self.out, self.size, self.rank, self.workers, self.peak, self.easy_share = out, batch // workers, rank, workers, peak, easy
         out.mkdir(parents=True, exist_ok=True)
         self.tokenizer = build_tokenizer()
         favour({**TRAINING, **(ask or {})})  # after the tokenizer is built: its vocabulary depends on the questions' own weights
         self.packer = Packer(self.tokenizer)
-        self.model = new_model(self.tokenizer, seed)
+        self.model = new_model(self.tokenizer, seed, layers)
         self.head = Detector(self.model.config.text_config.hidden_size)
         self.pool, self.val = Pool(pool), Pool(val)
         again = int(time.time()) if (out / "checkpoint.pt").exists() else 0  # a resumed run draws other batches
@@ -100,13 +100,14 @@ class Run:
             self.begin_from(start)
 
     def begin_from(self, start: Path) -> None:
-        """The weights of an earlier run's checkpoint, or of a model folder (which has no detection head)."""
+        """The weights of an earlier run's checkpoint, or of a model folder (which has no detection head); they may
+        have fewer text layers."""
         if start.is_dir():
             given = InternVLForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
-            self.model.load_state_dict(given.state_dict())
+            load_grown(self.model, given.state_dict())
         else:
             saved = torch.load(start, weights_only=True)
-            self.model.load_state_dict(saved["model"])
+            load_grown(self.model, saved["model"])
             self.head.load_state_dict(saved["head"])
 
     def pick(self, count: int) -> list[tuple[np.ndarray, object, tuple[int, int]]]:
@@ -240,7 +241,8 @@ def work(rank: int, args: argparse.Namespace, meeting: str) -> None:
     if args.workers > 1:
         dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=args.workers)
     ask = {kind: float(share) for kind, share in (part.split("=") for part in args.ask.split(",") if part)}
-    run = Run(args.pool, args.val, args.out, args.batch, rank=rank, workers=args.workers, start=args.start, peak=args.peak, ask=ask, easy=args.easy)
+    run = Run(args.pool, args.val, args.out, args.batch, rank=rank, workers=args.workers, start=args.start, peak=args.peak, ask=ask, easy=args.easy,
+              layers=args.layers)
     if run.saved.get("stage") != 2 and args.first > 0:
         run.stage(1, args.first, floor=0.3)
     run.stage(2, args.minutes, floor=0.01, weight=0.3)
@@ -272,6 +274,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="a checkpoint or a model folder to go on from (with --first 0)")
     parser.add_argument("--peak", type=float, default=PEAK, help="the highest learning rate")
     parser.add_argument("--easy", type=float, default=EASY, help="the share of stage 2 that shows most pictures as one tile")
+    parser.add_argument("--layers", type=int, default=LAYERS, help="layers of the text model")
     parser.add_argument("--ask", default="", help="how often to ask, where it differs from TRAINING: relation=0.4,ground=0.2")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
