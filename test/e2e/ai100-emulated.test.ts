@@ -1,0 +1,55 @@
+// The shipped card recipe on an emulated card: compiled from the same graphs, it gives the answer of the cpu device.
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { packageRoot } from '../../src/util/package-root.js';
+import { cli } from '../cli/fakes/spawn.js';
+
+const root = packageRoot();
+const RECIPE = join(root, 'pipelines', 'internvl.ai100.yaml');
+const EMULATED = ['--set', 'devices.main.emulated=true', '--set', 'devices.main.io_precision=float32'];
+const hasEmulator = existsSync(join(root, '.build', 'src', 'devices', 'ai100', 'emulator', 'qpc.js'));
+const isBuilt = existsSync(join(root, 'build', 'native', 'libvlm_aic_emulator.so'));
+
+const test = suite<{ cache: string }>('the card recipe on an emulated card');
+test.before.each((context) => {
+  context.cache = mkdtempSync(join(tmpdir(), 'vlm-emulated-'));
+});
+test.after.each(({ cache }) => rmSync(cache, { recursive: true, force: true }));
+
+test('without compiled programs the run names the command', async ({ cache }) => {
+  const { code, err } = await cli([RECIPE, ...EMULATED], { env: { VLM_RUN_CACHE: cache } });
+  assert.is(code, 3);
+  assert.match(err, /not compiled for the emulated card/);
+  assert.match(err, /vlm-run compile .*internvl\.ai100\.yaml --set devices\.main\.emulated=true/);
+});
+
+if (hasEmulator && isBuilt) {
+  test('compiled for the emulator, it answers as cpu does', async ({ cache }) => {
+    const env = { VLM_RUN_CACHE: cache };
+    const compiled = await cli(['compile', RECIPE, '--target', 'emulator', ...EMULATED], { env });
+    assert.is(compiled.code, 0, compiled.err);
+    const card = await cli([RECIPE, ...EMULATED, '--quiet'], { env });
+    assert.is(card.code, 0, card.err);
+    const cpu = await cli([RECIPE, '--device', 'main=cpu', '--quiet'], { env });
+    assert.is(cpu.code, 0, cpu.err);
+    assert.is(card.out, cpu.out);
+  });
+} else {
+  test('a version or machine without the emulator says so', async ({ cache }) => {
+    if (hasEmulator) {
+      // Programs can be made; running them needs the library.
+      const env = { VLM_RUN_CACHE: cache };
+      assert.is((await cli(['compile', RECIPE, ...EMULATED], { env })).code, 0);
+      assert.is((await cli([RECIPE, ...EMULATED], { env })).code, 4);
+      return;
+    }
+    const { code, err } = await cli(['compile', RECIPE, ...EMULATED], { env: { VLM_RUN_CACHE: cache } });
+    assert.is(code, 4, err);
+    assert.match(err, /DEVICE_UNAVAILABLE.*Emulated programs cannot be made/);
+  });
+}
+
+test.run();
