@@ -131,8 +131,16 @@ function describe(source: ProgramSource, file: string, library: CardLibrary, nat
 /** The emulated card computes in a worker of its own, bound to the thread that opened the program. */
 async function startExecutor(): Promise<Executor> {
   const place: string = './emulator/control.js';
-  const control = (await import(place)) as { startEmulatorExecutor(): Promise<Executor> };
-  return control.startEmulatorExecutor();
+  try {
+    const control = (await import(place)) as { startEmulatorExecutor(): Promise<Executor> };
+    return await control.startEmulatorExecutor();
+  } catch (cause) {
+    throw VlmError.wrap(cause, 'DEVICE_UNAVAILABLE', {
+      what: 'The emulated card cannot be started',
+      received: cause instanceof Error ? cause.message : String(cause),
+      hint: 'run `npm run build:native`; a card that is not emulated needs QAIC_LIB or the platform SDK',
+    });
+  }
 }
 
 function cardNodes(): number {

@@ -96,6 +96,22 @@ export const manifest: DeviceManifest = {
       description: 'Memory of each card. With it, a program that does not fit is refused before it is compiled.',
       examples: [16, 32],
     },
+    timeout_ms: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 4294967,
+      default: 60000,
+      description: 'How long one call may take before the card counts as hung, in milliseconds.',
+      examples: [60000, 300000],
+    },
+    queue_depth: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 64,
+      default: 1,
+      description: 'Calls of a program that are prepared at a time; each has buffers and a state of its own.',
+      examples: [1, 2],
+    },
     emulated: {
       type: 'boolean',
       default: false,
