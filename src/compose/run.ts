@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type ErrorData, VlmError } from '../contracts/errors.js';
 import type { Diagnostic, Plan } from '../contracts/recipe.js';
 import type { ItemRecord, RunEvent, RunResultRecord } from '../contracts/record.js';
+import { CARD_CORES, type CardProgram, loadCards } from '../devices/ai100/planner/cards.js';
 import type { LoadedInputs } from '../runner/inputs/load.js';
 import type { ClockSpan } from '../runner/protocol.js';
 import { runPlan } from '../runner/run.js';
@@ -110,9 +111,24 @@ function runWith(
     },
     onItem: (record: ItemRecord) => directory?.addItem(record),
     ...(signal === undefined ? {} : { signal }),
+    exclusive: exclusiveLanes(plan),
     ...(origin === undefined ? {} : { origin }),
     ...(spans === undefined ? {} : { spans }),
   });
+}
+
+/** Programs that meet on a card with too few cores for all of them. */
+function exclusiveLanes(plan: Plan): readonly (readonly string[])[] {
+  const lanes = new Map<string, CardProgram>();
+  for (const { device, manifest } of plan.nodes) {
+    const config = plan.devices[device ?? ''];
+    if (manifest.program === undefined || config?.kind !== 'ai100') continue;
+    const name = `${device} ${manifest.program}`;
+    const { ids = [0], num_cores: cores } = config;
+    const own = typeof cores === 'number' ? cores : CARD_CORES;
+    lanes.set(name, { name, ids, cores: own, bytes: null, cardBytes: 0, cardBytesKnown: false });
+  }
+  return loadCards([...lanes.values()]).flatMap((card) => (card.mode === 'swapped' ? [card.programs] : []));
 }
 
 export function statusOf(error: ErrorData | undefined): RunStatus {

@@ -33,6 +33,8 @@ export interface LedgerLane {
 export interface Ledger {
   readonly wallMs: number;
   readonly lanes: readonly LedgerLane[];
+  /** How often a program gave its card up for another one; absent when never. */
+  readonly swaps?: number;
 }
 
 export interface RunMetrics {

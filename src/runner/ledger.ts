@@ -12,6 +12,7 @@ type FlatSpan = LedgerLane['spans'][number];
 export class LedgerBook {
   readonly #origin: number;
   readonly #lanes = new Map<string, ClockSpan[]>();
+  #swaps = 0;
 
   /** `origin`: when the run began, on the shared clock. */
   constructor(origin: number = monotonicMs()) {
@@ -46,10 +47,15 @@ export class LedgerBook {
     }
   }
 
+  /** A program gave its card up for another one. */
+  countSwap(): void {
+    this.#swaps++;
+  }
+
   close(end: number = monotonicMs()): Ledger {
     const wallMs = Math.max(0, end - this.#origin);
     const lanes = [...this.#lanes].map(([lane, spans]) => closeLane(lane, spans, this.#origin, wallMs));
-    return { wallMs, lanes };
+    return { wallMs, lanes, ...(this.#swaps === 0 ? {} : { swaps: this.#swaps }) };
   }
 }
 

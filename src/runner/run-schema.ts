@@ -73,35 +73,40 @@ const metrics = record('Tokens and speed.', {
 });
 
 const stage = { enum: [...LEDGER_STAGES], description: 'Stage.' };
-const ledger = record('Where the time went.', {
-  wallMs: ms('Wall time of the run.'),
-  lanes: list(
-    record('A thread.', {
-      lane: text('Name: main, host N, or DEVICE PROGRAM.'),
-      wallMs: ms('The same for every lane; the stages add up to it.'),
-      stages: {
-        type: 'object',
-        propertyNames: { enum: [...LEDGER_STAGES] },
-        additionalProperties: ms('Milliseconds.'),
-        description: 'Time of each stage.',
-      },
-      spans: list(
-        record(
-          'An interval of the lane; intervals do not overlap.',
-          {
-            stage,
-            node: text('Node.'),
-            startMs: ms('Since the start of the run.'),
-            endMs: ms('Since the start of the run.'),
-          },
-          ['node'],
+const ledger = record(
+  'Where the time went.',
+  {
+    wallMs: ms('Wall time of the run.'),
+    lanes: list(
+      record('A thread.', {
+        lane: text('Name: main, host N, or DEVICE PROGRAM.'),
+        wallMs: ms('The same for every lane; the stages add up to it.'),
+        stages: {
+          type: 'object',
+          propertyNames: { enum: [...LEDGER_STAGES] },
+          additionalProperties: ms('Milliseconds.'),
+          description: 'Time of each stage.',
+        },
+        spans: list(
+          record(
+            'An interval of the lane; intervals do not overlap.',
+            {
+              stage,
+              node: text('Node.'),
+              startMs: ms('Since the start of the run.'),
+              endMs: ms('Since the start of the run.'),
+            },
+            ['node'],
+          ),
+          'Intervals in order of time.',
         ),
-        'Intervals in order of time.',
-      ),
-    }),
-    'One entry a thread.',
-  ),
-});
+      }),
+      'One entry a thread.',
+    ),
+    swaps: count('How often a program gave its card up for another one; absent when never.'),
+  },
+  ['swaps'],
+);
 
 const item = record(
   'One item of the run.',

@@ -8,6 +8,7 @@ import type { LoadedInputs } from './inputs/load.js';
 import { LedgerBook } from './ledger.js';
 import { type PoolOptions, WorkerPools } from './pool.js';
 import type { ClockSpan } from './protocol.js';
+import { SwappingTasks } from './swap.js';
 
 export interface RunPlanOptions {
   /** One entry an item; a plain run has one. */
@@ -20,6 +21,8 @@ export interface RunPlanOptions {
   readonly origin?: number;
   readonly spans?: readonly ClockSpan[];
   readonly poolOptions?: PoolOptions;
+  /** Lanes (`DEVICE PROGRAM`) of which one at a time may be active. */
+  readonly exclusive?: readonly (readonly string[])[];
   readonly verify?: (plan: Plan, node: PlanNode, outputs: NodeOutputs) => void;
 }
 
@@ -38,7 +41,7 @@ export async function runPlan(plan: Plan, options: RunPlanOptions): Promise<RunR
     return await execute({
       plan,
       items: options.items.map((item) => item.values),
-      runner: pools,
+      runner: options.exclusive === undefined ? pools : new SwappingTasks(pools, options.exclusive, ledger),
       ledger,
       cancel,
       ...(onEvent === undefined ? {} : { onEvent }),

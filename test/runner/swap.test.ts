@@ -1,0 +1,87 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { LedgerBook } from '../../src/runner/ledger.js';
+import type { TaskReply, WorkerTask } from '../../src/runner/protocol.js';
+import { SwappingTasks } from '../../src/runner/swap.js';
+
+const test = suite('swapped programs');
+const node = { type: 'node', sentAt: 0 } as unknown as WorkerTask;
+const warm = { type: 'warm', sentAt: 0 } as unknown as WorkerTask;
+
+/** Remembers what ran; a lane is open from its first task to its close. */
+class Fake {
+  readonly hostThreads = 1;
+  readonly log: string[] = [];
+  readonly open = new Set<string>();
+  most = 0;
+  error: TaskReply['error'];
+
+  async run(lane: string, task: WorkerTask): Promise<TaskReply | undefined> {
+    this.log.push(`${task.type} ${lane}`);
+    if (task.type === 'close') this.open.delete(lane);
+    else this.open.add(lane);
+    this.most = Math.max(this.most, this.open.size);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    if (task.type !== 'close' || this.error === undefined) return undefined;
+    return { spans: [], error: this.error } as unknown as TaskReply;
+  }
+}
+
+test('one lane at a time: the other is closed first, and each change is counted', async () => {
+  const fake = new Fake();
+  const ledger = new LedgerBook();
+  const tasks = new SwappingTasks(fake, [['v', 'l']], ledger);
+  await Promise.all([
+    tasks.run('v', warm, []),
+    tasks.run('l', warm, []),
+    tasks.run('v', node, []),
+    tasks.run('v', node, []),
+    tasks.run('l', node, []),
+    tasks.run('v', node, []),
+  ]);
+  assert.equal(fake.log, ['warm v', 'node v', 'node v', 'close v', 'node l', 'close l', 'node v']);
+  assert.is(fake.most, 1);
+  assert.is(ledger.close().swaps, 2);
+});
+
+test('lanes that exclude nothing go side by side, and no swap is recorded', async () => {
+  const fake = new Fake();
+  const ledger = new LedgerBook();
+  const tasks = new SwappingTasks(fake, [], ledger);
+  await Promise.all([tasks.run('v', node, []), tasks.run('l', node, [])]);
+  assert.is(fake.most, 2);
+  assert.is(ledger.close().swaps, undefined);
+});
+
+test('lists that share a lane become one', async () => {
+  const fake = new Fake();
+  const ledger = new LedgerBook();
+  const tasks = new SwappingTasks(
+    fake,
+    [
+      ['a', 'b'],
+      ['b', 'c'],
+    ],
+    ledger,
+  );
+  await Promise.all(['a', 'c', 'b'].map((lane) => tasks.run(lane, node, [])));
+  assert.is(fake.most, 1);
+  assert.is(ledger.close().swaps, 2);
+});
+
+test('a program that cannot be closed fails the task that needs its place, not the ones after it', async () => {
+  const fake = new Fake();
+  const tasks = new SwappingTasks(fake, [['v', 'l']], new LedgerBook());
+  await tasks.run('v', node, []);
+  fake.error = { code: 'DEVICE_FAILED', what: 'no' } as TaskReply['error'] & object;
+  let code: unknown;
+  await tasks.run('l', node, []).catch((error: { code?: unknown }) => {
+    code = error.code;
+  });
+  assert.is(code, 'DEVICE_FAILED');
+  fake.error = undefined;
+  await tasks.run('l', node, []);
+  assert.is(fake.log.at(-1), 'node l');
+});
+
+test.run();
