@@ -151,6 +151,39 @@ if (missing !== null) {
     assert.match(child('qaicRunActivationCmd:1:500', 'vision').text, '16 cores');
   });
 
+  test('several workers use it at once; threads and the process end in order with programs open', () => {
+    const url = JSON.stringify(join(packageRoot(), '.build/src/devices/ai100/index.js'));
+    const script = `
+      import { Worker } from 'node:worker_threads';
+      const source = \`
+        import(${url}).then(async ({ ai100Driver }) => {
+          for (let round = 0; round < 20; round++) {
+            const session = await ai100Driver.open({ role: 'vision', path: ${JSON.stringify(vision)} }, { kind: 'ai100' });
+            await session.activate();
+            const pixels = { dtype: 'float32', dims: [2, 4], data: new Float32Array(8).fill(round) };
+            const { outputs } = await session.run(null, { pixel_values: pixels }, ['vision_embeds']);
+            if (outputs.vision_embeds.data.length !== 8) process.exit(3);
+            if (round < 15) await session.close();
+          }
+        }).catch((e) => { console.error(e); process.exit(4); });\`;
+      const ends = [1, 2].map(() => new Promise((done) => new Worker(source, { eval: true }).on('exit', done)));
+      const codes = await Promise.all(ends);
+      if (codes.some((c) => c !== 0)) process.exit(5);
+      const { ai100Driver } = await import(${url});
+      const left = await ai100Driver.open({ role: 'vision', path: ${JSON.stringify(vision)} }, { kind: 'ai100' });
+      await left.activate();
+      process.stdout.write('end');`;
+    const made = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+      env: { ...process.env, QAIC_LIB: runtime },
+      encoding: 'utf8',
+      timeout: 30_000,
+    });
+    assert.is(made.stderr, '');
+    assert.is(made.signal, null);
+    assert.is(made.status, 0);
+    assert.is(made.stdout, 'end');
+  });
+
   test('what is missing is told apart', async () => {
     const open = (): Promise<unknown> => ai100Driver.open({ role: 'vision', path: vision }, config);
     process.env.QAIC_LIB = join(temp.path, 'none.so');
