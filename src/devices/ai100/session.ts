@@ -50,6 +50,8 @@ export class CardSession implements ProgramSession {
   readonly #program: CardProgram;
   readonly #options: SessionOptions;
   readonly #busy = new Set<number>();
+  /** Programs that timed out: the card may still write into their buffers, so these live as long as the session. */
+  readonly #hung: NativeProgram[] = [];
   #native: NativeProgram;
   #slots: readonly NativeSlot[] = [];
   #active = false;
@@ -177,6 +179,7 @@ export class CardSession implements ProgramSession {
   async #recover(first: Failure): Promise<string | null> {
     this.#life++;
     this.#active = false;
+    if (first.status === 9) this.#hung.push(this.#native);
     this.#native.release();
     try {
       this.#native = this.#options.make();
