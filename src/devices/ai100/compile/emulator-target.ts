@@ -20,6 +20,11 @@ const TYPES: Readonly<Record<DType, number>> = {
 /** The version that emulated programs are keyed by: a change of what is written here must change it. */
 export const EMULATOR_VERSION = 'emulator 1';
 
+/** The type twice: as descriptors and as emulated programs call it. */
+export interface EmulatedBinding extends IoBinding {
+  readonly dtype: number;
+}
+
 export interface EmulatedProgram {
   readonly role: ProgramGraph['role'];
   readonly name: string;
@@ -27,7 +32,7 @@ export interface EmulatedProgram {
   readonly cores: number;
   readonly devices: number;
   readonly memoryBytes: number;
-  readonly bindings: readonly IoBinding[];
+  readonly bindings: readonly EmulatedBinding[];
   /** For each set, type and dims of every binding. */
   readonly sets: readonly (readonly IoShape[])[];
   readonly onnx: string;
@@ -61,6 +66,7 @@ export function emulatedProgram(
       index,
       direction: index < graph.inputs.length ? 'in' : 'out',
       type: TYPES[dtype],
+      dtype: TYPES[dtype],
       dims,
       size: elementCount(dims) * BYTES_PER_ELEMENT[dtype],
       partial: RETAINED.test(port.name) || port.name.startsWith('past_') || port.name === 'vision_embeds',
