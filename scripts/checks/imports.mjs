@@ -44,6 +44,12 @@ const RULES = [
   { name: 'generation', files: /^generation\//, self: 'generation/', may: ['contracts/', 'util/'] },
   { name: 'device list', files: /^devices\/[^/]+\.ts$/, self: 'devices/', may: ['contracts/', 'util/'] },
   {
+    name: 'card emulator',
+    files: /^devices\/ai100\/emulator\//,
+    self: 'devices/ai100/',
+    may: ['contracts/', 'util/', 'devices/cpu/'],
+  },
+  {
     name: 'devices',
     files: /^devices\/([^/]+)\//,
     self: 'devices/$1/',

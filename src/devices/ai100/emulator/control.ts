@@ -1,0 +1,23 @@
+/** Starts the worker that computes for the emulated card: a thread of its own, as a card has its own clock. */
+import { Worker } from 'node:worker_threads';
+import { loadControl } from './addon.js';
+
+/** For programs that the calling thread creates from now on, until `close`. */
+export async function startEmulatorExecutor(): Promise<{ close(): Promise<void> }> {
+  const control = loadControl();
+  const executor = control.create();
+  const worker = new Worker(new URL('./executor-worker.js', import.meta.url), { workerData: { executor } });
+  worker.unref();
+  const ended = new Promise<void>((resolve) => {
+    worker.once('exit', () => resolve());
+    // An executor that died answers no calls: those under way fail, and later ones are refused.
+    worker.once('error', () => control.close(executor));
+  });
+  return {
+    close: async () => {
+      control.close(executor);
+      worker.ref();
+      await ended;
+    },
+  };
+}

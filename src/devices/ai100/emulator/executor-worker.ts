@@ -1,0 +1,33 @@
+/** Entry of the executor's thread: takes jobs one after another until the executor is closed. */
+import { workerData } from 'node:worker_threads';
+import { type EmulatorJob, loadControl } from './addon.js';
+import { EmulatedPrograms } from './executor.js';
+
+const POLL_MS = 50;
+const DEVICE_ERROR = 300;
+
+const { executor } = workerData as { readonly executor: number };
+const control = loadControl();
+const programs = new EmulatedPrograms();
+
+async function compute(job: EmulatorJob): Promise<void> {
+  if (job.kind === 1) {
+    programs.released(job.exec);
+    control.finish(executor, job.job, 0, []);
+    return;
+  }
+  try {
+    control.finish(executor, job.job, 0, await programs.run(job));
+  } catch (error) {
+    if (process.env['VLM_AICEMU_DEBUG'] !== undefined) process.emitWarning(String(error));
+    control.finish(executor, job.job, DEVICE_ERROR, []);
+  }
+}
+
+for (;;) {
+  const job = control.take(executor, POLL_MS);
+  if (job === false) break;
+  if (job !== null) await compute(job);
+  else await new Promise((resolve) => setImmediate(resolve));
+}
+await programs.close();
