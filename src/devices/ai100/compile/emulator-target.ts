@@ -1,6 +1,5 @@
 /** An emulated program in place of a compiled one: the graph itself, with the bindings and shapes a card would have. */
 import type { DeviceConfig } from '../../../contracts/device.js';
-import { VlmError } from '../../../contracts/errors.js';
 import { BYTES_PER_ELEMENT, type DType, elementCount } from '../../../contracts/tensor.js';
 import type { IoBinding, IoShape } from '../io-desc.js';
 import { cardsOf, coresOf, customIo, type ProgramGraph, RETAINED } from './command.js';
@@ -77,20 +76,8 @@ export function emulatedProgram(
   };
 }
 
-type Writer = (folder: string, program: EmulatedProgram) => Promise<void> | void;
-
-/** Throws DEVICE_UNAVAILABLE where this version has no emulator. */
+/** The writer loads when it is needed: runs on cards do without it. */
 export async function writeEmulated(folder: string, program: EmulatedProgram): Promise<void> {
-  const path = new URL('../emulator/qpc.js', import.meta.url).href;
-  let write: Writer;
-  try {
-    ({ writeEmulatedQpc: write } = (await import(path)) as { readonly writeEmulatedQpc: Writer });
-  } catch (cause) {
-    throw new VlmError('DEVICE_UNAVAILABLE', {
-      what: 'Emulated programs cannot be made by this version of vlm-run',
-      hint: 'the emulator of cards is not part of it; compile with --target card',
-      cause,
-    });
-  }
-  await write(folder, program);
+  const { writeEmulatedQpc } = await import('../emulator/qpc.js');
+  await writeEmulatedQpc(folder, program);
 }
