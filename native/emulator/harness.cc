@@ -1,0 +1,94 @@
+// Drives the emulator's functions without JavaScript: open/run/close cycles over an echo program, handles that are
+// stale, invented or released twice, and a status injected into every function. Usage: harness QPC CYCLES
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <string>
+#include <vector>
+
+#include "../ai100/qaic_abi.h"
+#include "control.h"
+
+#define X(name, args) extern "C" uint32_t name args;
+VLM_RUN_QAIC_FUNCTIONS(X)
+#undef X
+
+static int failures = 0;
+#define EXPECT(call, want)                                                                 \
+  do {                                                                                     \
+    const uint32_t got = (call);                                                           \
+    if (got != (want)) failures++, printf("%s: %u, expected %u\n", #call, got, (uint32_t)(want)); \
+  } while (0)
+
+// The first status that is not 0. Everything that was made is released, whatever failed.
+static uint32_t Cycle(const char* path) {
+  QAicContext* c = nullptr;
+  QAicQueue* q = nullptr;
+  QAicQpcObj* o = nullptr;
+  QAicProgram* p = nullptr;
+  QAicExecObj* e = nullptr;
+  QID id = 0;
+  QData io{};
+  QAicIoBufferInfo* info = nullptr;
+  uint32_t s = qaicCreateContext(&c, nullptr, 1, &id, nullptr, nullptr, nullptr, nullptr);
+  if (!s) s = qaicCreateQueue(c, &q, nullptr, 0);
+  if (!s) s = qaicOpenQpcFile(&o, path);
+  if (!s) s = qaicCreateProgram(c, &p, nullptr, 0, "p", o);
+  if (!s) s = qaicLoadProgram(p);
+  if (!s) s = qaicRunActivationCmd(p, QACTIVATE_FULL);
+  if (!s) s = qaicProgramGetIoDescriptor(p, &io);
+  if (!s) s = qaicProgramGetIoBufferInfo(p, &info);
+  if (!s) s = qaicCreateExecObj(c, &e, nullptr, p, &io, nullptr, nullptr);
+  float in[4] = {1, 2, 3, 4}, out[4] = {};
+  uint32_t dims[1] = {4};
+  QBuffer buffers[2] = {{16, reinterpret_cast<uint8_t*>(in), 0, 0, 0}, {16, reinterpret_cast<uint8_t*>(out), 0, 0, 0}};
+  QBufferDimensions shapes[2] = {{1, 4, dims}, {1, 4, dims}};
+  if (!s) s = qaicExecObjSetDataExt(e, 2, buffers, shapes);
+  if (!s) s = qaicEnqueueExecObj(q, e, nullptr);
+  if (!s) s = qaicExecObjWaitForCompletion(e, 1'000'000);
+  if (!s && memcmp(in, out, sizeof in) != 0) s = 999;
+  // A second try after a refused release, as an injected status leaves the object alive.
+  if (e && qaicReleaseExecObj(e)) qaicReleaseExecObj(e);
+  if (p && qaicRunActivationCmd(p, QDEACTIVATE_FULL)) qaicRunActivationCmd(p, QDEACTIVATE_FULL);
+  if (p && qaicReleaseProgram(p)) qaicReleaseProgram(p);
+  if (o && qaicCloseQpc(o)) qaicCloseQpc(o);
+  if (q && qaicReleaseQueue(q)) qaicReleaseQueue(q);
+  if (c && qaicReleaseContext(c)) qaicReleaseContext(c);
+  return s;
+}
+
+int main(int argc, char** argv) {
+  if (argc < 3) return 2;
+  const int cycles = atoi(argv[2]);
+  for (int i = 0; i < cycles && failures < 10; i++) EXPECT(Cycle(argv[1]), QS_SUCCESS);
+  QAicContext* c = nullptr;
+  QID id = 0;
+  EXPECT(qaicCreateContext(&c, nullptr, 1, &id, nullptr, nullptr, nullptr, nullptr), QS_SUCCESS);
+  EXPECT(qaicReleaseContext(c), QS_SUCCESS);
+  EXPECT(qaicReleaseContext(c), QS_INVAL);
+  EXPECT(qaicReleaseContext(reinterpret_cast<QAicContext*>(0x1234)), QS_INVAL);
+  EXPECT(qaicLoadProgram(nullptr), QS_INVAL);
+  EXPECT(qaicLoadProgram(reinterpret_cast<QAicProgram*>(c)), QS_INVAL);
+  EXPECT(qaicExecObjWaitForCompletion(reinterpret_cast<QAicExecObj*>(~0ull), 1), QS_INVAL);
+  EXPECT(qaicGetDeviceInfo(7, &id), QS_NODEV);
+  const char* const names[] = {
+#define X(name, args) #name,
+      VLM_RUN_QAIC_FUNCTIONS(X)
+#undef X
+  };
+  const int statuses[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 300, 500};
+  for (const char* name : names) {
+    for (const int status : statuses) {
+      aicemuFaults((std::string(name) + " 1 status " + std::to_string(status)).c_str());
+      const uint32_t got = Cycle(argv[1]);
+      if (aicemuCalls(name) > 0 && got != 0 && got != static_cast<uint32_t>(status))
+        failures++, printf("%s with %d: %u\n", name, status, got);
+      aicemuFaults("");
+      EXPECT(Cycle(argv[1]), QS_SUCCESS);
+    }
+  }
+  EXPECT(aicemuLiveHandles(), 0);
+  printf("%d cycles, %d failures\n", cycles, failures);
+  return failures == 0 ? 0 : 1;
+}

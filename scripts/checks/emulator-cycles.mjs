@@ -1,0 +1,34 @@
+// The emulator under ASan and UBSan: open/run/close cycles, stale handles, every function failing with every status.
+// Usage: node scripts/checks/emulator-cycles.mjs [CYCLES]
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const source = fileURLToPath(new URL('../../native/emulator', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'vlm-emulator-'));
+const cycles = process.argv[2] ?? '10000';
+try {
+  const text = Buffer.from(
+    'name echo\ncompute echo\ncores 16\ndevices 1\nmemory 1000\nbinding 0 in 0 16 0 x\nbinding 1 out 0 16 0 y\nshape 0:4 0:4\n',
+  );
+  const head = Buffer.alloc(16);
+  head.write('VLMEMQPC', 'latin1');
+  head.writeUInt32LE(1, 8);
+  head.writeUInt32LE(text.length, 12);
+  const io = Buffer.from([4, 0, 0, 0, 26, 2, 120, 120]);
+  writeFileSync(join(folder, 'programqpc.bin'), Buffer.concat([head, text, io]));
+  const flags = ['-std=c++17', '-g', '-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-pthread'];
+  const binary = join(folder, 'harness');
+  execFileSync(process.env.CXX || 'c++', [
+    ...[...flags, join(source, 'harness.cc'), join(source, 'emulator.cc'), '-o', binary],
+  ]);
+  const out = execFileSync(binary, [folder, cycles], { timeout: 120_000, encoding: 'utf8' });
+  process.stdout.write(out);
+} catch (error) {
+  console.error(`${error.stdout ?? ''}${error.stderr ?? error.message}`);
+  process.exitCode = 1;
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
