@@ -8,10 +8,11 @@ export function ms(value: number): string {
 
 export function summary(result: RunResultRecord, paint: Paint): string {
   const lines: string[] = [];
+  const emulated = result.ledger.lanes.some((lane) => lane.emulated === true);
   for (const item of result.items) {
     if (item.metrics === undefined) continue;
     const head = result.items.length > 1 ? `item ${item.index}: ` : '';
-    lines.push(head + metricsLine(item.metrics));
+    lines.push(head + metricsLine(item.metrics) + (emulated ? ' · emulated' : ''));
   }
   lines.push(...ledgerLines(result.ledger, paint));
   return `${lines.join('\n')}\n`;
@@ -34,6 +35,7 @@ export function ledgerLines(ledger: Ledger, paint: Paint): string[] {
     const parts = Object.entries(lane.stages)
       .filter(([, value]) => value >= 0.05)
       .map(([stage, value]) => (stage === 'idle' ? paint.faint(`idle ${ms(value)}`) : `${stage} ${ms(value)}`));
+    if (lane.emulated === true) parts.push('emulated: no time of a real card');
     return `  ${paint.cyan(lane.lane.padEnd(width))}  ${parts.join(paint.faint(' · '))}`;
   });
   return [paint.bold(`wall ${ms(ledger.wallMs)}`), ...lines];

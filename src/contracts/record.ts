@@ -21,6 +21,8 @@ export type RunEvent =
 export interface LedgerLane {
   readonly lane: string;
   readonly wallMs: number;
+  /** True where a program of this lane ran on an emulated device: its times say nothing of a real one. */
+  readonly emulated?: boolean;
   readonly stages: Readonly<Partial<Record<LedgerStage, number>>>;
   readonly spans: readonly {
     readonly stage: LedgerStage;

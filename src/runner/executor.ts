@@ -8,10 +8,19 @@ import { type ErrorData, VlmError } from '../contracts/errors.js';
 import type { ItemResult, NodeOutputs } from '../contracts/node.js';
 import type { Plan, PlanNode } from '../contracts/recipe.js';
 import type { ItemRecord, RunEvent, RunResultRecord } from '../contracts/record.js';
-import { cancelledError, countConsumers, ItemState, type RunItem } from './item.js';
+import { cancelledError, consumersOf, ItemState, type RunItem } from './item.js';
+import { keepOutputs } from './kept.js';
+import { HOST, isOneWorker, type LaneKey, laneOf, programOf, type TaskRunner } from './lanes.js';
 import type { LedgerBook } from './ledger.js';
-import { HOST, type LaneKey, type TaskRunner } from './pool.js';
-import { monotonicMs, type NodeMessage, type NodeTask, type ProgramRequest, type TaskReply } from './protocol.js';
+import {
+  monotonicMs,
+  type NodeMessage,
+  type NodeTask,
+  type ProgramRequest,
+  type ReleaseTask,
+  type TaskReply,
+  type WarmTask,
+} from './protocol.js';
 import { ownBuffers, transferList } from './values.js';
 
 export interface ExecuteRequest {
@@ -32,30 +41,12 @@ export async function execute(request: ExecuteRequest): Promise<RunResultRecord>
   return new Execution(request).run();
 }
 
-/** The lane of a node: the host pool, or the worker that owns the program. */
-export function laneOf(node: PlanNode): LaneKey {
-  return node.manifest.program === undefined || node.device === null ? HOST : `${node.device} ${node.manifest.program}`;
-}
-
-export function programOf(plan: Plan, node: PlanNode): ProgramRequest | null {
-  const { program } = node.manifest;
-  if (program === undefined) return null;
-  const device = node.device === null ? undefined : plan.devices[node.device];
-  if (device === undefined) {
-    throw new VlmError('DEVICE_UNKNOWN', {
-      what: `Node "${node.name}" runs a program and names no device of the recipe`,
-      where: `nodes.${node.name}.device`,
-      ...(node.location === undefined ? {} : { location: node.location }),
-    });
-  }
-  return { role: program, device };
-}
-
 class Execution {
   readonly #r: ExecuteRequest;
   readonly #plan: Plan;
   readonly #hostLanes = new Map<number, string>();
-  readonly #warm: Promise<unknown>[] = [];
+  /** Tasks that no node waits for. */
+  readonly #aside = new Set<Promise<unknown>>();
   /** What a listener threw: it must not end the process while native calls are under way. */
   readonly #noticed = new Set<string>();
   #listenerError: unknown;
@@ -69,8 +60,11 @@ class Execution {
     const { items, ledger } = this.#r;
     this.#emit({ type: 'run-start', items: items.length, nodes: this.#plan.nodes.map((n) => n.name) });
     this.#warmUp();
-    const consumers = countConsumers(this.#plan);
-    const states = items.map((inputs, index) => new ItemState(index, inputs, consumers));
+    const consumers = consumersOf(this.#plan);
+    const { runner } = this.#r;
+    const staysIn = (lane: LaneKey): boolean =>
+      isOneWorker(lane, runner.hostThreads) && runner.forgets?.(lane) !== true;
+    const states = items.map((inputs, index) => new ItemState(index, inputs, consumers, staysIn));
     const records: ItemRecord[] = [];
     const chunks = inChunks(states, this.#chunkSize());
     // Two device stages can be busy at once; one more chunk is being preprocessed for them.
@@ -83,7 +77,7 @@ class Execution {
         }
       }),
     );
-    await Promise.allSettled(this.#warm);
+    await Promise.allSettled([...this.#aside]);
     this.#emit({ type: 'run-end', ok: records.every((r) => r.ok) });
     if (this.#listenerError !== undefined) {
       throw VlmError.wrap(this.#listenerError, 'INTERNAL', { what: 'A listener of the run failed' });
@@ -115,14 +109,20 @@ class Execution {
         kinds: [...kinds],
         sentAt: monotonicMs(),
       } as const;
-      // A failure comes again, with the node's name, when the node's own task finds it.
-      this.#warm.push(
-        this.#r.runner.run(lane, task, []).then(
-          (reply) => reply && this.#r.ledger.add(this.#laneName(lane, reply), reply.spans),
-          () => undefined,
-        ),
-      );
+      this.#runAside(lane, task);
     }
+  }
+
+  /** A failure comes again, with the node's name, when a node's own task finds it. */
+  #runAside(lane: LaneKey, task: WarmTask | ReleaseTask): void {
+    const running = this.#r.runner
+      .run(lane, task, [])
+      .then(
+        (reply) => reply && this.#r.ledger.add(this.#laneName(lane, reply), reply.spans, reply.emulated),
+        () => undefined,
+      )
+      .finally(() => this.#aside.delete(running));
+    this.#aside.add(running);
   }
 
   #chunkSize(): number {
@@ -204,6 +204,7 @@ class Execution {
         'transfer',
         () => {
           const items = group.map((item) => ownBuffers(item.take(node)));
+          const keep = keepOutputs(group.map((item) => item.keeps(node)));
           const task: NodeTask = {
             type: 'node',
             node: node.name,
@@ -215,6 +216,7 @@ class Execution {
             program: programOf(this.#plan, node),
             items,
             outputs: Object.fromEntries(Object.entries(node.manifest.outputs).map(([k, v]) => [k, v.kind])),
+            keep,
             cancel,
             port: port2,
             sentAt: monotonicMs(),
@@ -225,7 +227,7 @@ class Execution {
       );
       await running;
       const reply = await ended;
-      ledger.add(this.#laneName(lane, reply), reply.spans);
+      ledger.add(this.#laneName(lane, reply), reply.spans, reply.emulated);
       ledger.add('main', [{ stage: 'transfer', node: node.name, start: reply.repliedAt, end: monotonicMs() }]);
       return reply;
     } finally {
@@ -265,6 +267,10 @@ class Execution {
   }
 
   #finish(state: ItemState): ItemRecord {
+    // An item that failed on its way leaves values in workers that nobody will ask for.
+    for (const [lane, ids] of state.leftBehind()) {
+      this.#runAside(lane, { type: 'release', ids, sentAt: monotonicMs() });
+    }
     const record = state.record(this.#plan);
     this.#tell(() => this.#r.onItem?.(record));
     return record;

@@ -1,9 +1,12 @@
 /** One item on its way through the plan: its values, who still needs them, and what the record will say of it. */
 import { type ErrorData, VlmError } from '../contracts/errors.js';
-import type { NodeInputs, NodeOutputs } from '../contracts/node.js';
+import type { NodeOutputs } from '../contracts/node.js';
 import type { CompletionValue, ImageInfo, PortValue } from '../contracts/ports.js';
 import type { Plan, PlanNode, Reference } from '../contracts/recipe.js';
 import type { ItemRecord, RunMetrics } from '../contracts/record.js';
+import { holdsTensor, type KeptPorts } from './kept.js';
+import { type LaneKey, laneOf } from './lanes.js';
+import type { TaskInput, TaskInputs } from './protocol.js';
 import { copyValue } from './values.js';
 
 /** Values of the recipe's inputs. The executor may hand their buffers over: give it copies of what you keep. */
@@ -15,15 +18,21 @@ export function refKey(ref: Reference): string {
   return ref.from === 'input' ? `$${ref.name}` : `${ref.node}.${ref.port}`;
 }
 
-/** How many consumers each value has, the recipe's outputs included. */
-export function countConsumers(plan: Plan): ReadonlyMap<string, number> {
-  const counts = new Map<string, number>();
-  const add = (ref: Reference): void => {
-    counts.set(refKey(ref), (counts.get(refKey(ref)) ?? 0) + 1);
+/** Reads a value, but in no worker: an output of the recipe. */
+const OUTSIDE: LaneKey = 'main';
+
+/** The lanes of each value's consumers, one entry a reference, the recipe's outputs included. */
+export function consumersOf(plan: Plan): ReadonlyMap<string, readonly LaneKey[]> {
+  const lanes = new Map<string, LaneKey[]>();
+  const add = (ref: Reference, lane: LaneKey): void => {
+    const key = refKey(ref);
+    const list = lanes.get(key);
+    if (list === undefined) lanes.set(key, [lane]);
+    else list.push(lane);
   };
-  for (const node of plan.nodes) for (const ref of Object.values(node.inputs)) add(ref);
-  for (const output of Object.values(plan.outputs)) add(output.ref);
-  return counts;
+  for (const node of plan.nodes) for (const ref of Object.values(node.inputs)) add(ref, laneOf(node));
+  for (const output of Object.values(plan.outputs)) add(output.ref, OUTSIDE);
+  return lanes;
 }
 
 /** What turns a worker's times into times of the run. */
@@ -37,14 +46,25 @@ export class ItemState {
   readonly index: number;
   error: ErrorData | undefined;
   readonly #values = new Map<string, Value>();
-  readonly #remaining: Map<string, number>;
+  /** Consumers that have not taken the value yet. */
+  readonly #remaining: Map<string, LaneKey[]>;
+  readonly #staysIn: (lane: LaneKey) => boolean;
+  /** Ids of values that workers keep for this item, and the lanes of those workers. */
+  readonly #kept = new Map<string, LaneKey>();
   #images: readonly ImageInfo[] = [];
   #prompt: { readonly text: string; readonly ids: readonly number[]; readonly visionTokens: number } | undefined;
   #completion: { readonly order: number; readonly value: CompletionValue; readonly ttftMs: number } | undefined;
 
-  constructor(index: number, inputs: RunItem, consumers: ReadonlyMap<string, number>) {
+  /** `staysIn`: whether a worker of that lane meets its own values again. */
+  constructor(
+    index: number,
+    inputs: RunItem,
+    consumers: ReadonlyMap<string, readonly LaneKey[]>,
+    staysIn: (lane: LaneKey) => boolean,
+  ) {
     this.index = index;
-    this.#remaining = new Map(consumers);
+    this.#staysIn = staysIn;
+    this.#remaining = new Map(Array.from(consumers, ([key, lanes]) => [key, [...lanes]]));
     for (const [name, value] of Object.entries(inputs)) this.#values.set(`$${name}`, value);
   }
 
@@ -52,30 +72,71 @@ export class ItemState {
     this.error ??= error;
   }
 
-  /** The inputs of a node; the last consumer of a value takes the original, earlier ones a copy. */
-  take(node: PlanNode): NodeInputs {
-    const inputs: Record<string, Value> = {};
+  /**
+   * The inputs of a node. The last consumer of a value takes the original, earlier ones a copy; a tensor that the same
+   * worker reads again goes there once, and later tasks get its id.
+   */
+  take(node: PlanNode): TaskInputs {
+    const inputs: Record<string, TaskInput> = {};
     for (const [port, ref] of Object.entries(node.inputs)) {
-      const key = refKey(ref);
-      const value = this.#values.get(key);
-      if (value === undefined) continue;
-      const remaining = (this.#remaining.get(key) ?? 1) - 1;
-      this.#remaining.set(key, remaining);
-      if (remaining > 0) {
-        inputs[port] = copyValue(value);
-      } else {
-        inputs[port] = value;
-        this.#values.delete(key);
-      }
+      const input = this.#takeOne(refKey(ref), laneOf(node));
+      if (input !== undefined) inputs[port] = input;
     }
     return inputs;
+  }
+
+  #takeOne(key: string, lane: LaneKey): TaskInput | undefined {
+    const remaining = this.#remaining.get(key) ?? [];
+    const at = remaining.indexOf(lane);
+    if (at >= 0) remaining.splice(at, 1);
+    const again = remaining.includes(lane);
+    const id = keptId(this.index, key, lane);
+    if (this.#kept.has(id)) {
+      if (!again) this.#kept.delete(id);
+      return { way: 'kept', id, last: !again };
+    }
+    const value = this.#values.get(key);
+    if (value === undefined) return undefined;
+    const keeps = again && !isList(value) && holdsTensor(value.kind) && this.#staysIn(lane);
+    if (keeps) this.#kept.set(id, lane);
+    // Consumers in a worker that keeps the value need none from here.
+    const wanted = remaining.some((other) => !this.#kept.has(keptId(this.index, key, other)));
+    if (!wanted) this.#values.delete(key);
+    const given = wanted ? copyValue(value) : value;
+    return keeps ? { way: 'keep', id, value: given as PortValue } : { way: 'value', value: given };
+  }
+
+  /** Output ports of a node whose values stay with its worker: the id, and whether somebody elsewhere reads it too. */
+  keeps(node: PlanNode): KeptPorts {
+    const lane = laneOf(node);
+    const ports: Record<string, { id: string; send: boolean }> = {};
+    if (!this.#staysIn(lane)) return ports;
+    for (const [port, { kind }] of Object.entries(node.manifest.outputs)) {
+      const key = `${node.name}.${port}`;
+      const consumers = this.#remaining.get(key) ?? [];
+      if (!holdsTensor(kind) || !consumers.includes(lane)) continue;
+      const id = keptId(this.index, key, lane);
+      this.#kept.set(id, lane);
+      ports[port] = { id, send: consumers.some((other) => other !== lane) };
+    }
+    return ports;
+  }
+
+  /** What workers still keep for this item, a list of ids a lane; forgotten here. */
+  leftBehind(): ReadonlyMap<LaneKey, readonly string[]> {
+    const lanes = new Map<LaneKey, string[]>();
+    for (const [id, lane] of this.#kept) lanes.set(lane, [...(lanes.get(lane) ?? []), id]);
+    this.#kept.clear();
+    return lanes;
   }
 
   /** Keeps what a node gave, as far as anybody wants it. `order`: the node's place in the plan. */
   store(node: PlanNode, order: number, outputs: NodeOutputs, clock: ReplyClock): void {
     for (const [port, value] of Object.entries(outputs)) {
       const key = `${node.name}.${port}`;
-      if ((this.#remaining.get(key) ?? 0) > 0) this.#values.set(key, value);
+      const stays = this.#kept.get(keptId(this.index, key, laneOf(node)));
+      const wanted = (this.#remaining.get(key) ?? []).some((lane) => lane !== stays);
+      if (wanted) this.#values.set(key, value);
       this.#note(order, value, clock);
     }
   }
@@ -132,6 +193,10 @@ export class ItemState {
       totalTokensPerSecond: rate(generated, value.prefillMs + value.decodeMs),
     };
   }
+}
+
+function keptId(item: number, key: string, lane: LaneKey): string {
+  return `${item} ${key} ${lane}`;
 }
 
 function isList(value: Value): value is readonly PortValue[] {

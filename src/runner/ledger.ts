@@ -12,6 +12,7 @@ type FlatSpan = LedgerLane['spans'][number];
 export class LedgerBook {
   readonly #origin: number;
   readonly #lanes = new Map<string, ClockSpan[]>();
+  readonly #emulated = new Set<string>();
   #swaps = 0;
 
   /** `origin`: when the run began, on the shared clock. */
@@ -33,8 +34,10 @@ export class LedgerBook {
     return spans;
   }
 
-  add(lane: string, spans: readonly ClockSpan[]): void {
+  /** `emulated`: the times are those of something that is not the real device. It stays true. */
+  add(lane: string, spans: readonly ClockSpan[], emulated = false): void {
     this.lane(lane).push(...spans);
+    if (emulated) this.#emulated.add(lane);
   }
 
   /** Times synchronous work of the main thread. */
@@ -54,7 +57,10 @@ export class LedgerBook {
 
   close(end: number = monotonicMs()): Ledger {
     const wallMs = Math.max(0, end - this.#origin);
-    const lanes = [...this.#lanes].map(([lane, spans]) => closeLane(lane, spans, this.#origin, wallMs));
+    const lanes = [...this.#lanes].map(([lane, spans]) => ({
+      ...closeLane(lane, spans, this.#origin, wallMs),
+      ...(this.#emulated.has(lane) ? { emulated: true } : {}),
+    }));
     return { wallMs, lanes, ...(this.#swaps === 0 ? {} : { swaps: this.#swaps }) };
   }
 }

@@ -9,18 +9,8 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { FixedQueue, Piscina } from 'piscina';
 import { VlmError } from '../contracts/errors.js';
+import { HOST, type LaneKey, type TaskRunner } from './lanes.js';
 import { monotonicMs, type TaskReply, type WorkerTask } from './protocol.js';
-
-/** `host`, or the name of a device program's lane. */
-export type LaneKey = string;
-export const HOST: LaneKey = 'host';
-
-/** What the executor needs of the pools. */
-export interface TaskRunner {
-  readonly hostThreads: number;
-  /** Resolves with what the worker's handler returned; rejects with WORKER_DIED when the worker is gone. */
-  run(lane: LaneKey, task: WorkerTask, transfer: readonly unknown[]): Promise<TaskReply | undefined>;
-}
 
 export interface PoolOptions {
   /** Compiled worker entry; default: the worker beside this file. */
@@ -90,6 +80,8 @@ export class WorkerPools implements TaskRunner {
       idleTimeout: Number.POSITIVE_INFINITY,
       concurrentTasksPerWorker: 1,
       taskQueue: new FixedQueue(),
+      // A worker meets its tasks in the order they were given: what a handle stands for must have come before it.
+      stricterFIFO: true,
       recordTiming: false,
       ...(env === undefined ? {} : { env }),
       ...(workerHeapMb === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: workerHeapMb } }),

@@ -7,7 +7,8 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { DeviceConfig, ProgramRole } from '../contracts/device.js';
 import type { ErrorData } from '../contracts/errors.js';
-import type { ItemResult, LedgerStage, NodeInputs } from '../contracts/node.js';
+import type { ItemResult, LedgerStage } from '../contracts/node.js';
+import type { PortValue } from '../contracts/ports.js';
 import type { RecipeModel } from '../contracts/recipe.js';
 
 /** Milliseconds on the clock that all threads share. */
@@ -31,6 +32,22 @@ export interface WarmTask {
   readonly sentAt: number;
 }
 
+/**
+ * How an input reaches a worker: as a value; as a value that the worker keeps for a later task of its own; or as the id
+ * of a value that it kept (`last`: nobody will ask for it again).
+ */
+export type TaskInput =
+  | { readonly way: 'value'; readonly value: PortValue | readonly PortValue[] }
+  | { readonly way: 'keep'; readonly id: string; readonly value: PortValue }
+  | { readonly way: 'kept'; readonly id: string; readonly last: boolean };
+export type TaskInputs = Readonly<Record<string, TaskInput>>;
+
+/** An output port whose value stays in the worker: an id an item, and whether somebody elsewhere reads it too. */
+export interface KeepOutput {
+  readonly ids: readonly string[];
+  readonly send: boolean;
+}
+
 export interface NodeTask {
   readonly type: 'node';
   readonly node: string;
@@ -41,13 +58,22 @@ export interface NodeTask {
   readonly options: Readonly<Record<string, unknown>>;
   readonly model: RecipeModel;
   readonly program: ProgramRequest | null;
-  readonly items: readonly NodeInputs[];
+  readonly items: readonly TaskInputs[];
   /** Output ports and their kinds: what `run` must have given. */
   readonly outputs: Readonly<Record<string, string>>;
+  /** Output ports whose values stay in the worker. */
+  readonly keep: Readonly<Record<string, KeepOutput>>;
   /** [0] becomes 1 when the run is cancelled. */
   readonly cancel: Int32Array;
   /** Streams NodeMessage; the last one is `end` and carries the reply. */
   readonly port: MessagePort;
+  readonly sentAt: number;
+}
+
+/** Drops kept values that nobody will take any more. */
+export interface ReleaseTask {
+  readonly type: 'release';
+  readonly ids: readonly string[];
   readonly sentAt: number;
 }
 
@@ -57,7 +83,7 @@ export interface CloseTask {
   readonly sentAt: number;
 }
 
-export type WorkerTask = WarmTask | NodeTask | CloseTask;
+export type WorkerTask = WarmTask | NodeTask | ReleaseTask | CloseTask;
 
 export type NodeMessage =
   | { readonly type: 'text'; readonly item: number; readonly piece: string }
@@ -81,6 +107,10 @@ export interface TaskReply {
   /** The worker's performance.timeOrigin (wall clock) and the same moment on the shared clock. */
   readonly timeOrigin: number;
   readonly threadOrigin: number;
+  /** A program of this worker runs on something that is not the real device. */
+  readonly emulated: boolean;
+  /** Values that the worker keeps after this task. */
+  readonly kept: number;
   /** One result an item; absent when the node failed as a whole. */
   readonly results?: readonly ItemResult[];
   readonly error?: ErrorData;

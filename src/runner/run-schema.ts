@@ -78,29 +78,37 @@ const ledger = record(
   {
     wallMs: ms('Wall time of the run.'),
     lanes: list(
-      record('A thread.', {
-        lane: text('Name: main, host N, or DEVICE PROGRAM.'),
-        wallMs: ms('The same for every lane; the stages add up to it.'),
-        stages: {
-          type: 'object',
-          propertyNames: { enum: [...LEDGER_STAGES] },
-          additionalProperties: ms('Milliseconds.'),
-          description: 'Time of each stage.',
-        },
-        spans: list(
-          record(
-            'An interval of the lane; intervals do not overlap.',
-            {
-              stage,
-              node: text('Node.'),
-              startMs: ms('Since the start of the run.'),
-              endMs: ms('Since the start of the run.'),
-            },
-            ['node'],
+      record(
+        'A thread.',
+        {
+          lane: text('Name: main, host N, or DEVICE PROGRAM.'),
+          wallMs: ms('The same for every lane; the stages add up to it.'),
+          emulated: {
+            const: true,
+            description: 'A program of this lane ran on an emulated device: its times say nothing of a real one.',
+          },
+          stages: {
+            type: 'object',
+            propertyNames: { enum: [...LEDGER_STAGES] },
+            additionalProperties: ms('Milliseconds.'),
+            description: 'Time of each stage.',
+          },
+          spans: list(
+            record(
+              'An interval of the lane; intervals do not overlap.',
+              {
+                stage,
+                node: text('Node.'),
+                startMs: ms('Since the start of the run.'),
+                endMs: ms('Since the start of the run.'),
+              },
+              ['node'],
+            ),
+            'Intervals in order of time.',
           ),
-          'Intervals in order of time.',
-        ),
-      }),
+        },
+        ['emulated'],
+      ),
       'One entry a thread.',
     ),
     swaps: count('How often a program gave its card up for another one; absent when never.'),

@@ -35,6 +35,11 @@ export class SwappingTasks implements Tasks {
     }
   }
 
+  /** A lane that gives its card up is closed, and what its worker kept is gone. */
+  forgets(lane: string): boolean {
+    return this.#groups.has(lane);
+  }
+
   run(lane: string, task: WorkerTask, transfer: readonly unknown[]): Promise<TaskReply | undefined> {
     const group = this.#groups.get(lane);
     if (group === undefined || (task.type !== 'node' && task.type !== 'warm')) {
@@ -56,7 +61,7 @@ export class SwappingTasks implements Tasks {
       // Opening early what will have to give way gains nothing.
       if (task.type === 'warm') return undefined;
       const reply = await this.#inner.run(active, { type: 'close', sentAt: monotonicMs() }, []);
-      if (reply !== undefined) this.#ledger.add(active, reply.spans);
+      if (reply !== undefined) this.#ledger.add(active, reply.spans, reply.emulated);
       group.active = null;
       this.#ledger.countSwap();
       if (reply?.error !== undefined) throw VlmError.fromData(reply.error);

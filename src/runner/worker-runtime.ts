@@ -5,14 +5,16 @@
 import { threadId } from 'node:worker_threads';
 import type { DeviceDriver, ProgramRole, ProgramSession } from '../contracts/device.js';
 import { type ErrorData, VlmError } from '../contracts/errors.js';
-import type { ItemResult, LedgerStage, ModelContext, NodeContext, NodeModule } from '../contracts/node.js';
+import type { ItemResult, LedgerStage, ModelContext, NodeContext, NodeInputs, NodeModule } from '../contracts/node.js';
 import type { RecipeModel } from '../contracts/recipe.js';
+import { KeptValues } from './kept.js';
 import {
   type ClockSpan,
   monotonicMs,
   type NodeMessage,
   type NodeTask,
   type ProgramRequest,
+  type TaskInputs,
   type TaskReply,
   type WarmTask,
   type WorkerTask,
@@ -48,7 +50,9 @@ class Worker {
   readonly #models = new Map<string, Promise<ModelContext>>();
   readonly #modules = new Map<string, Promise<NodeModule>>();
   readonly #sessions = new Map<string, Promise<ProgramSession>>();
+  readonly #kept = new KeptValues();
   #lastEnd = 0;
+  #emulated = false;
 
   constructor(registries: WorkerRegistries) {
     this.#registries = registries;
@@ -64,7 +68,9 @@ class Worker {
       await this.#node(task, received, spans, record);
       return undefined;
     }
-    const error = await (task.type === 'warm' ? this.#warm(task, record) : this.#close(record));
+    let error: ErrorData | undefined;
+    if (task.type === 'release') this.#kept.release(task.ids);
+    else error = await (task.type === 'warm' ? this.#warm(task, record) : this.#close(record));
     return this.#reply(spans, error === undefined ? {} : { error });
   }
 
@@ -88,6 +94,8 @@ class Worker {
       repliedAt: this.#lastEnd,
       timeOrigin: performance.timeOrigin,
       threadOrigin: this.#threadOrigin,
+      emulated: this.#emulated,
+      kept: this.#kept.size,
       ...rest,
     };
   }
@@ -103,6 +111,7 @@ class Worker {
 
   async #close(record: Record_): Promise<ErrorData | undefined> {
     let error: ErrorData | undefined;
+    this.#kept.clear();
     for (const opening of this.#sessions.values()) {
       const session = await opening.catch(() => null);
       if (session === null) continue;
@@ -122,9 +131,11 @@ class Worker {
   async #node(task: NodeTask, received: number, spans: ClockSpan[], record: Record_): Promise<void> {
     let outcome: Outcome;
     try {
+      // First of all: what this task was the last to want must not outlive it, whatever happens.
+      const items = resolveAll(this.#kept, task.items);
       const module = await this.#module(task.kind, task.plugin, record);
-      const results = await module.run(task.items, this.#context(task, record));
-      outcome = { results: checkResults(task, results) };
+      const results = checkResults(task, await module.run(items, this.#context(task, record)));
+      outcome = { results: results.map((result, item) => this.#keep(task, result, item)) };
     } catch (error) {
       outcome = { error: asVlmError(error, task.node).at(`node "${task.node}"`).toData() };
     }
@@ -135,6 +146,12 @@ class Worker {
       // Memory that a native library or a plugin keeps for itself cannot be moved.
       this.#end(task, spans, { error: asVlmError(error, task.node).at(`node "${task.node}"`).toData() });
     }
+  }
+
+  /** The result as it goes back: own buffers for what is transferred, handles for what stays. */
+  #keep(task: NodeTask, result: ItemResult, item: number): ItemResult {
+    if (!result.ok) return result;
+    return { ok: true, outputs: this.#kept.keep(ownBuffers(result.outputs), task.keep, item) };
   }
 
   #end(task: NodeTask, spans: readonly ClockSpan[], outcome: Outcome): void {
@@ -197,6 +214,7 @@ class Worker {
         this.#registries.programPath(model, role),
       ]);
       const session = await driver.open({ role, path }, device);
+      this.#emulated ||= session.describe().emulated;
       record('load', start);
       const activating = monotonicMs();
       await session.activate();
@@ -221,6 +239,21 @@ function asVlmError(error: unknown, node: string): VlmError {
   if (error instanceof VlmError) return error;
   const debug = process.env['VLM_RUN_DEBUG'] === '1' && error instanceof Error ? error.stack : undefined;
   return new VlmError('NODE_FAILED', { what: `"${node}" failed`, cause: debug ?? error });
+}
+
+/** Inputs of every item. All are worked through before the first problem is thrown. */
+function resolveAll(kept: KeptValues, items: readonly TaskInputs[]): readonly NodeInputs[] {
+  let problem: unknown;
+  const resolved = items.map((inputs) => {
+    try {
+      return kept.resolve(inputs);
+    } catch (error) {
+      problem ??= error;
+      return {};
+    }
+  });
+  if (problem !== undefined) throw problem;
+  return resolved;
 }
 
 function checkResults(task: NodeTask, results: readonly ItemResult[]): readonly ItemResult[] {
@@ -253,6 +286,6 @@ function checkResults(task: NodeTask, results: readonly ItemResult[]): readonly 
         });
       }
     }
-    return { ok: true, outputs: ownBuffers(result.outputs) };
+    return result;
   });
 }

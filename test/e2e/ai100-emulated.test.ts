@@ -1,5 +1,5 @@
 // The shipped card recipe on an emulated card: compiled from the same graphs, it gives the answer of the cpu device.
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -32,6 +32,11 @@ if (isBuilt) {
     assert.is(compiled.code, 0, compiled.err);
     const card = await cli([RECIPE, ...EMULATED, '--quiet'], { env });
     assert.is(card.code, 0, card.err);
+    const told = await cli([RECIPE, ...EMULATED, '--out', join(cache, 'run')], { env });
+    assert.match(told.err, /tok\/s · emulated/);
+    const { ledger } = JSON.parse(readFileSync(join(cache, 'run', 'run.json'), 'utf8'));
+    const marked = ledger.lanes.filter((lane: { emulated?: boolean }) => lane.emulated === true);
+    assert.equal(marked.map((lane: { lane: string }) => lane.lane).sort(), ['main language', 'main vision']);
     const cpu = await cli([RECIPE, '--device', 'main=cpu', '--quiet'], { env });
     assert.is(cpu.code, 0, cpu.err);
     assert.is(card.out, cpu.out);

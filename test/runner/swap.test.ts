@@ -44,6 +44,14 @@ test('one lane at a time: the other is closed first, and each change is counted'
   assert.is(ledger.close().swaps, 2);
 });
 
+test('a lane that may have to give way keeps nothing between tasks', () => {
+  const tasks = new SwappingTasks(new Fake(), [['v', 'l']], new LedgerBook());
+  assert.equal(
+    ['v', 'l', 'other'].map((lane) => tasks.forgets(lane)),
+    [true, true, false],
+  );
+});
+
 test('lanes that exclude nothing go side by side, and no swap is recorded', async () => {
   const fake = new Fake();
   const ledger = new LedgerBook();

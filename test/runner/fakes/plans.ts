@@ -8,6 +8,7 @@ import type { RunEvent, RunResultRecord } from '../../../src/contracts/record.js
 import type { ExecuteRequest } from '../../../src/runner/executor.js';
 import { execute } from '../../../src/runner/executor.js';
 import type { RunItem } from '../../../src/runner/item.js';
+import type { TaskRunner } from '../../../src/runner/lanes.js';
 import { LedgerBook } from '../../../src/runner/ledger.js';
 import { type PoolOptions, WorkerPools } from '../../../src/runner/pool.js';
 
@@ -93,16 +94,22 @@ export interface FakeRun {
 export async function runFake(
   plan: Plan,
   items: readonly RunItem[],
-  options: Partial<ExecuteRequest> & { readonly pool?: PoolOptions } = {},
+  options: Partial<ExecuteRequest> & {
+    readonly pool?: PoolOptions;
+    /** Wraps the pools as the executor sees them. */
+    readonly spy?: (pools: WorkerPools) => TaskRunner;
+    /** Looks at the pools between the end of the run and their closing. */
+    readonly after?: (pools: WorkerPools) => Promise<void>;
+  } = {},
 ): Promise<FakeRun> {
-  const { pool, ...request } = options;
+  const { pool, spy, after, ...request } = options;
   const pools = new WorkerPools({ workerFile: FAKE_WORKER, hostThreads: 2, ...pool });
   const events: RunEvent[] = [];
   try {
     const result = await execute({
       plan,
       items,
-      runner: pools,
+      runner: spy?.(pools) ?? pools,
       ledger: new LedgerBook(),
       cancel: new Int32Array(new SharedArrayBuffer(4)),
       ...request,
@@ -111,6 +118,7 @@ export async function runFake(
         request.onEvent?.(event);
       },
     });
+    await after?.(pools);
     return { result, events };
   } finally {
     await pools.close();
