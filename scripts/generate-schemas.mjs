@@ -51,6 +51,7 @@ const [
   { AJV_OPTIONS, schemaDigest },
   { recipeReference },
   { RUN_SCHEMA },
+  { LOCK_SCHEMA },
 ] = await Promise.all(
   [
     'nodes/manifests.js',
@@ -59,6 +60,7 @@ const [
     'recipe/checker.js',
     'recipe/reference.js',
     'runner/run-schema.js',
+    'share/lock-schema.js',
   ].map(load),
 );
 const registry = { nodes: NODE_MANIFESTS, devices: DEVICE_MANIFESTS };
@@ -67,6 +69,7 @@ const files = {
   'schemas/recipe.schema.json': `${json(schema)}\n`,
   'schemas/recipe.validate.cjs': validator(schema, schemaDigest(schema), AJV_OPTIONS),
   'schemas/run.schema.json': `${json(RUN_SCHEMA)}\n`,
+  'schemas/lock.schema.json': `${json(LOCK_SCHEMA)}\n`,
   'docs/recipe-reference.md': recipeReference(registry),
 };
 

@@ -81,6 +81,12 @@ const RULES = [
       'compose/',
     ],
   },
+  {
+    name: 'share',
+    files: /^share\//,
+    self: 'share/',
+    may: ['contracts/', 'util/', 'recipe/', 'runner/', 'model/', 'compose/', 'image/', /^devices\/ai100\/compile\//],
+  },
   { name: 'compose', files: /^compose\//, self: 'compose/', may: [''], optional: true },
   { name: 'cli', files: /^cli\//, self: 'cli/', may: [''] },
 ];

@@ -8,11 +8,13 @@ import { compileCommand } from './commands/compile.js';
 import { devicesCommand } from './commands/devices.js';
 import { graphCommand } from './commands/graph.js';
 import { initCommand } from './commands/init.js';
+import { lockCommand } from './commands/lock.js';
 import { registerModels } from './commands/models.js';
 import { planCommand } from './commands/plan.js';
 import { runCommand } from './commands/run.js';
 import { schemaCommand } from './commands/schema.js';
 import { validateCommand } from './commands/validate.js';
+import { verifyCommand } from './commands/verify.js';
 import type { Io } from './io.js';
 
 function version(): string {
@@ -29,6 +31,8 @@ export function addCommands(program: Command, io: Io, json: boolean): Command {
     schemaCommand(io),
     compileCommand(io),
     cacheCommand(io),
+    lockCommand(io),
+    verifyCommand(io),
     devicesCommand(io),
     initCommand(io),
   ];

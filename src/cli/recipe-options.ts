@@ -82,6 +82,8 @@ export const COMMANDS = [
   'schema',
   'compile',
   'cache',
+  'lock',
+  'verify',
   'devices',
   'models',
   'init',

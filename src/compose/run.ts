@@ -1,5 +1,5 @@
 /** A whole run with the built-in registries: records, versions and digests around the runner. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ErrorData, VlmError } from '../contracts/errors.js';
 import type { Diagnostic, Plan } from '../contracts/recipe.js';
@@ -11,6 +11,7 @@ import { runPlan } from '../runner/run.js';
 import { RunDirectory, type RunStatus } from '../runner/run-directory.js';
 import { verifyFit } from '../runner/shape-plan.js';
 import { chromeTrace } from '../runner/trace.js';
+import { lockFileOf } from '../share/format.js';
 import { writeFileAtomic } from '../util/atomic-write.js';
 import { packageRoot } from '../util/package-root.js';
 
@@ -23,6 +24,8 @@ export interface ComposedRunOptions {
   readonly warnings?: readonly Diagnostic[];
   /** Options that changed the recipe, as typed: part of the commands that messages propose. */
   readonly recipeArguments?: readonly string[];
+  /** False leaves a lock beside the recipe alone: what makes and verifies locks compares by itself. */
+  readonly lock?: boolean;
   readonly origin?: number;
   readonly spans?: readonly ClockSpan[];
   /** Gets the run directory as soon as it exists: whoever ends the process early flushes it. */
@@ -58,6 +61,7 @@ export function versions(): Readonly<Record<string, string>> {
 export async function composedRun(given: Plan, options: ComposedRunOptions): Promise<ComposedRun> {
   const plan = await withCompiledPrograms(given, options);
   const directory = await openDirectory(plan, options);
+  const comparing = compareWithLock(given, options, directory);
   const digesting = directory === undefined ? undefined : digestModel(plan, directory);
   // Waited for below, unless the run itself throws.
   digesting?.catch(() => undefined);
@@ -69,7 +73,7 @@ export async function composedRun(given: Plan, options: ComposedRunOptions): Pro
     await directory?.finish({ status: 'failed', error: data });
     throw error;
   }
-  await digesting;
+  await Promise.all([digesting, comparing]);
   const files: string[] = [];
   if (directory !== undefined) {
     const { ledger, error } = result;
@@ -82,6 +86,22 @@ export async function composedRun(given: Plan, options: ComposedRunOptions): Pro
     files.push(options.trace);
   }
   return { result, files };
+}
+
+/** Beside the run, and told when it is found out; a recipe without a lock loads nothing for it. */
+async function compareWithLock(
+  plan: Plan,
+  options: ComposedRunOptions,
+  directory: RunDirectory | undefined,
+): Promise<void> {
+  if (options.lock === false || !existsSync(lockFileOf(plan.file))) return;
+  const { departureOf, departureText } = await import('../share/departure.js');
+  const departure = await departureOf(plan, versions());
+  if (departure === null) return;
+  if (directory !== undefined) directory.lock = { file: departure.lock, departs: departure.departs };
+  if (departure.departs.length > 0) {
+    options.onEvent?.({ type: 'notice', message: `warning: ${departureText(departure)}` });
+  }
 }
 
 /** Programs of cards come from the cache; a recipe without cards loads nothing for it. */

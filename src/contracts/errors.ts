@@ -37,6 +37,8 @@ export const ERROR_CODES = {
   IMAGE_UNREADABLE: EXIT.input,
   IMAGE_TOO_LARGE: EXIT.input,
   IMAGE_UNSUPPORTED: EXIT.input,
+  LOCK_INVALID: EXIT.input,
+  PACK_INVALID: EXIT.input,
   // --- device trouble: 4
   DEVICE_UNKNOWN: EXIT.device,
   DEVICE_UNAVAILABLE: EXIT.device,

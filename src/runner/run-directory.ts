@@ -32,6 +32,8 @@ export interface RunRecord {
   readonly endedAt?: string;
   readonly model: { readonly name: string; readonly sha256: Readonly<Record<string, string>> } | null;
   readonly inputs: readonly (InputDigest & { readonly item: number })[];
+  /** The lock beside the recipe, and where the run departs from it. */
+  readonly lock?: { readonly file: string; readonly departs: readonly string[] };
   readonly warnings: readonly Diagnostic[];
   readonly items: readonly unknown[];
   /** Text that was streamed by items which did not finish. */
@@ -61,6 +63,7 @@ export class RunDirectory {
   readonly #items: ItemRecord[] = [];
   readonly #partial = new Map<number, string>();
   #model: RunRecord['model'] = null;
+  #lock: RunRecord['lock'];
   #writing: Promise<void> = Promise.resolve();
   #queued = false;
 
@@ -85,6 +88,10 @@ export class RunDirectory {
 
   set model(model: RunRecord['model']) {
     this.#model = model;
+  }
+
+  set lock(lock: NonNullable<RunRecord['lock']>) {
+    this.#lock = lock;
   }
 
   addText(item: number, piece: string): void {
@@ -173,6 +180,7 @@ export class RunDirectory {
       ...ended,
       model: this.#model,
       inputs: inputs.flatMap((list, item) => list.map((digest) => ({ item, ...digest }))),
+      ...(this.#lock === undefined ? {} : { lock: this.#lock }),
       warnings: warnings ?? [],
       items: this.#items.filter((item) => item !== undefined).map(plainItem),
       ...(this.#partial.size === 0 ? {} : { partial: Object.fromEntries(this.#partial) }),

@@ -188,13 +188,17 @@ export const RUN_SCHEMA: Schema = {
         }),
         'What the run was given.',
       ),
+      lock: record('The lock beside the recipe.', {
+        file: text('Its name.'),
+        departs: list(text('A difference.'), 'Where the run departs from it; empty when nothing was found.'),
+      }),
       warnings: list(diagnostic, 'Warnings about the recipe.'),
       items: list(item, 'Items that are done.'),
       partial: map({ type: 'string' }, 'Text that was streamed by items that did not finish, by item number.'),
       ledger,
       error,
     },
-    ['endedAt', 'partial', 'ledger', 'error'],
+    ['endedAt', 'lock', 'partial', 'ledger', 'error'],
   ),
   $comment: 'Generated from src/runner/run-schema.ts',
 };

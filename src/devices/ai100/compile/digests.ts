@@ -3,7 +3,7 @@
  * this machine and may be deleted at any time; programs do not depend on it.
  */
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, type Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname, join, normalize } from 'node:path';
 import { VlmError } from '../../../contracts/errors.js';
@@ -25,11 +25,27 @@ export async function graphDigests(
   return { graph: await rememberedDigest(graph.path, cache), data };
 }
 
-async function rememberedDigest(path: string, cache: string): Promise<string> {
+function memoryOf(path: string, cache: string): string {
+  return join(cache, 'digests', `${createHash('sha256').update(path).digest('hex').slice(0, 40)}.json`);
+}
+
+function stampOf({ size, mtimeMs, ctimeMs, ino, dev }: Stats): string {
+  return [size, mtimeMs, ctimeMs, ino, dev].join(':');
+}
+
+/** The digest of a file as far as it is remembered: null costs no reading. */
+export async function knownDigest(path: string, cache: string): Promise<string | null> {
+  const info = await stat(path).catch(() => null);
+  const known = info === null ? null : remembered(memoryOf(path, cache));
+  return info !== null && known?.stamp === stampOf(info) ? known.sha256 : null;
+}
+
+export async function rememberedDigest(path: string, cache: string): Promise<string> {
   try {
-    const { size, mtimeMs, ctimeMs, ino, dev } = await stat(path);
-    const stamp = [size, mtimeMs, ctimeMs, ino, dev].join(':');
-    const memory = join(cache, 'digests', `${createHash('sha256').update(path).digest('hex').slice(0, 40)}.json`);
+    const info = await stat(path);
+    const { mtimeMs, ctimeMs } = info;
+    const stamp = stampOf(info);
+    const memory = memoryOf(path, cache);
     const known = remembered(memory);
     if (known?.stamp === stamp) return known.sha256;
     const digest = await sha256(path);
