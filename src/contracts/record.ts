@@ -4,7 +4,12 @@ import type { LedgerStage, NodeOutputs } from './node.js';
 import type { FinishReason, ImageInfo } from './ports.js';
 
 export type RunEvent =
-  | { readonly type: 'run-start'; readonly items: number; readonly nodes: readonly string[] }
+  | {
+      readonly type: 'run-start';
+      /** null: a stream, nobody knows how many. */
+      readonly items: number | null;
+      readonly nodes: readonly string[];
+    }
   | { readonly type: 'stage'; readonly node: string; readonly state: 'start' | 'end'; readonly at: number }
   | {
       readonly type: 'progress';
@@ -47,7 +52,10 @@ export interface RunMetrics {
   readonly finish: FinishReason;
   /** Prefill calls only, as QEfficient counts time to first token. Milliseconds. */
   readonly ttftQefficientMs: number;
-  /** From the start of the run (after the process started) to the first token known. Milliseconds. */
+  /**
+   * To the first token known, from the start of the run (after the process started); of a stream's items, from the
+   * moment the item was taken up. Milliseconds.
+   */
   readonly ttftMs: number;
   /** Tokens after the first over the time of the decode steps. */
   readonly decodeTokensPerSecond: number;

@@ -8,7 +8,7 @@ import { type ErrorData, VlmError } from '../contracts/errors.js';
 import type { ItemResult, NodeOutputs } from '../contracts/node.js';
 import type { Plan, PlanNode } from '../contracts/recipe.js';
 import type { ItemRecord, RunEvent, RunResultRecord } from '../contracts/record.js';
-import { cancelledError, consumersOf, ItemState, type RunItem } from './item.js';
+import { cancelledError, consumersOf, ItemState, type ReplyClock, type RunItem } from './item.js';
 import { keepOutputs } from './kept.js';
 import { HOST, isOneWorker, type LaneKey, laneOf, programOf, type TaskRunner } from './lanes.js';
 import type { LedgerBook } from './ledger.js';
@@ -21,11 +21,13 @@ import {
   type TaskReply,
   type WarmTask,
 } from './protocol.js';
+import { chunksOf, isStream } from './stream.js';
 import { ownBuffers, transferList } from './values.js';
 
 export interface ExecuteRequest {
   readonly plan: Plan;
-  readonly items: readonly RunItem[];
+  /** A list, or a stream of any length: items are drawn as there is room for them, and only `onItem` keeps records. */
+  readonly items: readonly RunItem[] | AsyncIterable<RunItem>;
   readonly runner: TaskRunner;
   readonly ledger: LedgerBook;
   /** [0] becomes 1 when the run shall stop. Must lie on a SharedArrayBuffer. */
@@ -57,32 +59,41 @@ class Execution {
   }
 
   async run(): Promise<RunResultRecord> {
-    const { items, ledger } = this.#r;
-    this.#emit({ type: 'run-start', items: items.length, nodes: this.#plan.nodes.map((n) => n.name) });
+    const { ledger } = this.#r;
+    const items = isStream(this.#r.items) ? null : this.#r.items;
+    this.#emit({ type: 'run-start', items: items?.length ?? null, nodes: this.#plan.nodes.map((n) => n.name) });
     this.#warmUp();
     const consumers = consumersOf(this.#plan);
     const { runner } = this.#r;
     const staysIn = (lane: LaneKey): boolean =>
       isOneWorker(lane, runner.hostThreads) && runner.forgets?.(lane) !== true;
-    const states = items.map((inputs, index) => new ItemState(index, inputs, consumers, staysIn));
     const records: ItemRecord[] = [];
-    const chunks = inChunks(states, this.#chunkSize());
+    const size = this.#chunkSize();
+    const next = chunksOf(this.#r.items, size, (inputs, index) => {
+      const from = items === null ? monotonicMs() : ledger.origin;
+      return new ItemState(index, inputs, consumers, staysIn, from);
+    });
+    let error: ErrorData | undefined;
     // Two device stages can be busy at once; one more chunk is being preprocessed for them.
-    const inFlight = Math.min(chunks.length, 2 + this.#r.runner.hostThreads);
-    await Promise.all(
-      Array.from({ length: inFlight }, async () => {
-        for (let chunk = chunks.shift(); chunk !== undefined; chunk = chunks.shift()) {
-          await this.#runChunk(chunk);
-          for (const state of chunk) records[state.index] = this.#finish(state);
+    const inFlight = Math.min(items === null ? Infinity : Math.ceil(items.length / size), 2 + runner.hostThreads);
+    const lines = Array.from({ length: inFlight }, async () => {
+      for (let chunk = await next(); chunk.length > 0 && !this.#over; chunk = await next()) {
+        await this.#runChunk(chunk);
+        for (const state of chunk) {
+          const record = this.#finish(state);
+          error ??= record.error;
+          if (items !== null) records[state.index] = record;
         }
-      }),
-    );
+      }
+    });
+    const settled = await Promise.allSettled(lines);
     await Promise.allSettled([...this.#aside]);
-    this.#emit({ type: 'run-end', ok: records.every((r) => r.ok) });
+    this.#emit({ type: 'run-end', ok: error === undefined });
+    const broken = settled.find((s) => s.status === 'rejected');
+    if (broken !== undefined) throw VlmError.wrap(broken.reason, 'INTERNAL', { what: 'The items could not be read' });
     if (this.#listenerError !== undefined) {
       throw VlmError.wrap(this.#listenerError, 'INTERNAL', { what: 'A listener of the run failed' });
     }
-    const error = records.find((r) => r.error !== undefined)?.error;
     return {
       ok: error === undefined,
       items: records,
@@ -159,21 +170,14 @@ class Execution {
     try {
       const reply = await this.#submit(node, group);
       if (reply.error !== undefined) throw VlmError.fromData(reply.error);
-      const clock = { ...reply, runOrigin: this.#r.ledger.origin };
-      for (const [i, item] of group.entries()) this.#settle(node, order, item, reply.results?.[i], clock);
+      for (const [i, item] of group.entries()) this.#settle(node, order, item, reply.results?.[i], reply);
     } catch (error) {
       const data = this.#locate(node, error);
       for (const item of group) item.fail(data);
     }
   }
 
-  #settle(
-    node: PlanNode,
-    order: number,
-    item: ItemState,
-    result: ItemResult | undefined,
-    clock: { timeOrigin: number; threadOrigin: number; runOrigin: number },
-  ): void {
+  #settle(node: PlanNode, order: number, item: ItemState, result: ItemResult | undefined, clock: ReplyClock): void {
     if (result === undefined) {
       item.fail(new VlmError('INTERNAL', { what: `Node "${node.name}" answered without a result` }).toData());
     } else if (!result.ok) {
@@ -276,6 +280,11 @@ class Execution {
     return record;
   }
 
+  /** A stream of items is not drawn any further; a list is walked through, so that each of its items has a record. */
+  get #over(): boolean {
+    return this.#cancelled && isStream(this.#r.items);
+  }
+
   get #cancelled(): boolean {
     return Atomics.load(this.#r.cancel, 0) !== 0;
   }
@@ -298,10 +307,4 @@ class Execution {
       Atomics.store(this.#r.cancel, 0, 1);
     }
   }
-}
-
-function inChunks<T>(list: readonly T[], size: number): T[][] {
-  const chunks: T[][] = [];
-  for (let i = 0; i < list.length; i += size) chunks.push(list.slice(i, i + size));
-  return chunks;
 }

@@ -35,11 +35,10 @@ export function consumersOf(plan: Plan): ReadonlyMap<string, readonly LaneKey[]>
   return lanes;
 }
 
-/** What turns a worker's times into times of the run. */
+/** What turns a worker's times into times of the shared clock. */
 export interface ReplyClock {
   readonly timeOrigin: number;
   readonly threadOrigin: number;
-  readonly runOrigin: number;
 }
 
 export class ItemState {
@@ -49,20 +48,26 @@ export class ItemState {
   /** Consumers that have not taken the value yet. */
   readonly #remaining: Map<string, LaneKey[]>;
   readonly #staysIn: (lane: LaneKey) => boolean;
+  readonly #startedAt: number;
   /** Ids of values that workers keep for this item, and the lanes of those workers. */
   readonly #kept = new Map<string, LaneKey>();
   #images: readonly ImageInfo[] = [];
   #prompt: { readonly text: string; readonly ids: readonly number[]; readonly visionTokens: number } | undefined;
   #completion: { readonly order: number; readonly value: CompletionValue; readonly ttftMs: number } | undefined;
 
-  /** `staysIn`: whether a worker of that lane meets its own values again. */
+  /**
+   * `staysIn`: whether a worker of that lane meets its own values again. `startedAt`: since when the item's first token
+   * is waited for, on the shared clock.
+   */
   constructor(
     index: number,
     inputs: RunItem,
     consumers: ReadonlyMap<string, readonly LaneKey[]>,
     staysIn: (lane: LaneKey) => boolean,
+    startedAt: number,
   ) {
     this.index = index;
+    this.#startedAt = startedAt;
     this.#staysIn = staysIn;
     this.#remaining = new Map(Array.from(consumers, ([key, lanes]) => [key, [...lanes]]));
     for (const [name, value] of Object.entries(inputs)) this.#values.set(`$${name}`, value);
@@ -147,7 +152,7 @@ export class ItemState {
       this.#prompt = { text: value.text, ids: Array.from(value.ids), visionTokens: value.visionTokens };
     }
     if (value.kind === 'completion' && order >= (this.#completion?.order ?? 0)) {
-      const ttftMs = value.firstTokenAt - clock.timeOrigin + clock.threadOrigin - clock.runOrigin;
+      const ttftMs = value.firstTokenAt - clock.timeOrigin + clock.threadOrigin - this.#startedAt;
       // The next consumer may take the buffer of the ids away.
       this.#completion = { order, value: { ...value, ids: value.ids.slice() }, ttftMs };
     }

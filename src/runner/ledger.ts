@@ -13,11 +13,17 @@ export class LedgerBook {
   readonly #origin: number;
   readonly #lanes = new Map<string, ClockSpan[]>();
   readonly #emulated = new Set<string>();
+  readonly #folded = new Map<string, FoldedLane>();
+  readonly #totalsOnly: boolean;
   #swaps = 0;
 
-  /** `origin`: when the run began, on the shared clock. */
-  constructor(origin: number = monotonicMs()) {
+  /**
+   * `origin`: when the run began, on the shared clock. `totalsOnly`: for runs of any length: spans are added up as they
+   * come and not kept, so that memory stays flat.
+   */
+  constructor(origin: number = monotonicMs(), options: { readonly totalsOnly?: boolean } = {}) {
     this.#origin = origin;
+    this.#totalsOnly = options.totalsOnly === true;
     this.lane('main');
   }
 
@@ -36,7 +42,9 @@ export class LedgerBook {
 
   /** `emulated`: the times are those of something that is not the real device. It stays true. */
   add(lane: string, spans: readonly ClockSpan[], emulated = false): void {
-    this.lane(lane).push(...spans);
+    const all = this.lane(lane);
+    all.push(...spans);
+    if (this.#totalsOnly && all.length >= FOLD_AT) this.#fold(lane, all);
     if (emulated) this.#emulated.add(lane);
   }
 
@@ -50,6 +58,15 @@ export class LedgerBook {
     }
   }
 
+  /** Adds up what has ended. What is told later of a time already added up is left out: no moment counts twice. */
+  #fold(lane: string, spans: ClockSpan[]): void {
+    const folded = this.#folded.get(lane) ?? { until: this.#origin, stages: new Map() };
+    const until = spans.reduce((latest, span) => Math.max(latest, span.end), folded.until);
+    addUp(folded, spans, until);
+    this.#folded.set(lane, { until, stages: folded.stages });
+    spans.length = 0;
+  }
+
   /** A program gave its card up for another one. */
   countSwap(): void {
     this.#swaps++;
@@ -58,29 +75,53 @@ export class LedgerBook {
   close(end: number = monotonicMs()): Ledger {
     const wallMs = Math.max(0, end - this.#origin);
     const lanes = [...this.#lanes].map(([lane, spans]) => ({
-      ...closeLane(lane, spans, this.#origin, wallMs),
+      ...(this.#totalsOnly
+        ? this.#closeTotals(lane, spans, end, wallMs)
+        : closeLane(lane, spans, this.#origin, wallMs)),
       ...(this.#emulated.has(lane) ? { emulated: true } : {}),
     }));
     return { wallMs, lanes, ...(this.#swaps === 0 ? {} : { swaps: this.#swaps }) };
+  }
+
+  #closeTotals(lane: string, spans: readonly ClockSpan[], end: number, wallMs: number): LedgerLane {
+    const folded = this.#folded.get(lane) ?? { until: this.#origin, stages: new Map() };
+    addUp(folded, spans, end);
+    return { lane, wallMs, stages: withIdle(Object.fromEntries(folded.stages), wallMs), spans: [] };
+  }
+}
+
+/** Spans of a lane that are kept until they are added up. */
+const FOLD_AT = 4096;
+
+interface FoldedLane {
+  /** Up to when, on the shared clock, the sums speak. */
+  readonly until: number;
+  readonly stages: Map<LedgerStage, number>;
+}
+
+function addUp(folded: FoldedLane, spans: readonly ClockSpan[], until: number): void {
+  for (const { stage, startMs, endMs } of flatten(spans, folded.until, until - folded.until)) {
+    folded.stages.set(stage, (folded.stages.get(stage) ?? 0) + endMs - startMs);
   }
 }
 
 function closeLane(lane: string, recorded: readonly ClockSpan[], origin: number, wallMs: number): LedgerLane {
   const spans = flatten(recorded, origin, wallMs);
   const stages: Partial<Record<LedgerStage, number>> = {};
-  let busy = 0;
-  for (const s of spans) {
-    const ms = s.endMs - s.startMs;
-    stages[s.stage] = (stages[s.stage] ?? 0) + ms;
-    busy += ms;
-  }
-  stages.idle = (stages.idle ?? 0) + Math.max(0, wallMs - busy);
+  for (const s of spans) stages[s.stage] = (stages[s.stage] ?? 0) + s.endMs - s.startMs;
+  return { lane, wallMs, stages: withIdle(stages, wallMs), spans };
+}
+
+/** In the order of the stages; what no span covers is idle. */
+function withIdle(given: Partial<Record<LedgerStage, number>>, wallMs: number): LedgerLane['stages'] {
+  const busy = Object.values(given).reduce((sum, ms) => sum + ms, 0);
+  const stages = { ...given, idle: (given.idle ?? 0) + Math.max(0, wallMs - busy) };
   const ordered: Partial<Record<LedgerStage, number>> = {};
   for (const stage of LEDGER_STAGES) {
     const ms = stages[stage];
     if (ms !== undefined) ordered[stage] = ms;
   }
-  return { lane, wallMs, stages: ordered, spans };
+  return ordered;
 }
 
 /** Non-overlapping spans in order of time, relative to the origin. */

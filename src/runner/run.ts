@@ -5,14 +5,15 @@ import type { Plan, PlanNode } from '../contracts/recipe.js';
 import type { ItemRecord, RunEvent, RunResultRecord } from '../contracts/record.js';
 import { execute } from './executor.js';
 import type { LoadedInputs } from './inputs/load.js';
+import type { RunItem } from './item.js';
 import { LedgerBook } from './ledger.js';
 import { type PoolOptions, WorkerPools } from './pool.js';
 import type { ClockSpan } from './protocol.js';
 import { SwappingTasks } from './swap.js';
 
 export interface RunPlanOptions {
-  /** One entry an item; a plain run has one. */
-  readonly items: readonly LoadedInputs[];
+  /** One entry an item; a plain run has one. Of a stream only `onItem` gets the records. */
+  readonly items: readonly LoadedInputs[] | AsyncIterable<LoadedInputs>;
   readonly onEvent?: (event: RunEvent) => void;
   readonly onItem?: (record: ItemRecord) => void;
   /** Cooperative: the run stops after the native call that is under way. */
@@ -27,7 +28,8 @@ export interface RunPlanOptions {
 }
 
 export async function runPlan(plan: Plan, options: RunPlanOptions): Promise<RunResultRecord> {
-  const ledger = new LedgerBook(options.origin);
+  const streamed = Symbol.asyncIterator in options.items;
+  const ledger = new LedgerBook(options.origin, { totalsOnly: streamed });
   ledger.add('main', options.spans ?? []);
   const cancel = new Int32Array(new SharedArrayBuffer(4));
   const stop = (): void => {
@@ -40,7 +42,7 @@ export async function runPlan(plan: Plan, options: RunPlanOptions): Promise<RunR
   try {
     return await execute({
       plan,
-      items: options.items.map((item) => item.values),
+      items: valuesOf(options.items),
       runner: options.exclusive === undefined ? pools : new SwappingTasks(pools, options.exclusive, ledger),
       ledger,
       cancel,
@@ -54,4 +56,13 @@ export async function runPlan(plan: Plan, options: RunPlanOptions): Promise<RunR
     signal?.removeEventListener('abort', stop);
     await pools.close();
   }
+}
+
+function valuesOf(
+  items: readonly LoadedInputs[] | AsyncIterable<LoadedInputs>,
+): readonly RunItem[] | AsyncIterable<RunItem> {
+  if (!(Symbol.asyncIterator in items)) return items.map((item) => item.values);
+  return (async function* () {
+    for await (const item of items) yield item.values;
+  })();
 }
