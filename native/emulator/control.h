@@ -13,10 +13,13 @@ typedef struct {
   uint64_t size;
 } AicemuInput;
 
+// Kinds of jobs: a call; the exec object is gone; by a deviation, its cache or its vision rows are lost.
+enum { kAicemuRun = 0, kAicemuReleased = 1, kAicemuCacheLost = 2, kAicemuRowsLost = 3 };
+
 typedef struct {
   uint64_t job;
   uint64_t exec;
-  uint32_t kind;  // 0 run, 1 the exec object was released
+  uint32_t kind;
   uint32_t set;
   const char *folder;
   uint32_t count;
@@ -31,9 +34,13 @@ int aicemuExecutorTake(uint32_t executor, uint32_t timeout_ms, AicemuJob *job);
 void aicemuExecutorOutput(uint32_t executor, uint64_t job, uint32_t index, const uint8_t *data, uint64_t size);
 void aicemuExecutorFinish(uint32_t executor, uint64_t job, uint32_t status);
 void aicemuExecutorClose(uint32_t executor);
-// Calls of a function so far, and the table of faults anew (null: from the environment).
+// Calls of a function so far; the table of faults or the latency model anew (null faults: from the environment). 0 where
+// the text is not understood: every call then answers 6 until faults are set that are.
 uint64_t aicemuCalls(const char *function);
-void aicemuFaults(const char *text);
+int aicemuFaults(const char *text);
+int aicemuLatency(const char *text);
+// What of the environment or of a text is not understood; the length, 0 for nothing.
+uint64_t aicemuProblem(char *into, uint64_t size);
 uint64_t aicemuLiveHandles(void);
 
 #ifdef __cplusplus

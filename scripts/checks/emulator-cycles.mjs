@@ -1,7 +1,7 @@
 // The emulator under ASan and UBSan: open/run/close cycles, stale handles, every function failing with every status.
 // Usage: node scripts/checks/emulator-cycles.mjs [CYCLES]
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,9 +21,8 @@ try {
   writeFileSync(join(folder, 'programqpc.bin'), Buffer.concat([head, text, io]));
   const flags = ['-std=c++17', '-g', '-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-pthread'];
   const binary = join(folder, 'harness');
-  execFileSync(process.env.CXX || 'c++', [
-    ...[...flags, join(source, 'harness.cc'), join(source, 'emulator.cc'), '-o', binary],
-  ]);
+  const sources = readdirSync(source).filter((name) => name.endsWith('.cc'));
+  execFileSync(process.env.CXX || 'c++', [...flags, ...sources.map((name) => join(source, name)), '-o', binary]);
   const out = execFileSync(binary, [folder, cycles], { timeout: 120_000, encoding: 'utf8' });
   process.stdout.write(out);
 } catch (error) {

@@ -1,7 +1,7 @@
 // Builds native/emulator: the emulated card (a shared library) and its control addon, with the plain C++ compiler.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -19,11 +19,19 @@ function packageFolder(name) {
 
 const COMMON = ['-std=c++17', '-O2', '-fPIC', '-fvisibility=hidden', '-fno-exceptions', '-Wall', '-Wextra', '-pthread'];
 
+/** All of the card but the program that drives it from C++. */
+function sources() {
+  return readdirSync(source)
+    .filter((name) => name.endsWith('.cc') && name !== 'harness.cc')
+    .sort()
+    .map((name) => join(source, name));
+}
+
 function parts() {
   return [
     {
       output: join(folder, 'libvlm_aic_emulator.so'),
-      args: [...COMMON, '-shared', join(source, 'emulator.cc')],
+      args: [...COMMON, '-shared', ...sources()],
     },
     {
       output: join(folder, 'vlm_aic_emulator.node'),
@@ -43,7 +51,8 @@ function parts() {
 
 function fingerprint(compiler, args) {
   const hash = createHash('sha256').update(`${compiler}\0${process.platform}-${process.arch}\0${args.join('\0')}`);
-  const files = ['emulator.cc', 'control.h', join('addon', 'control.cc'), join('..', 'ai100', 'qaic_abi.h')];
+  const own = readdirSync(source).filter((name) => /\.(cc|h)$/.test(name));
+  const files = [...own.sort(), join('addon', 'control.cc'), join('..', 'ai100', 'qaic_abi.h')];
   for (const file of files) hash.update(`\0${file}\0`).update(readFileSync(join(source, file)));
   return hash.digest('hex');
 }

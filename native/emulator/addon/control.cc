@@ -72,10 +72,23 @@ Napi::Value Calls(const Napi::CallbackInfo& info) {
   const std::string name = info[0].ToString().Utf8Value();
   return Napi::Number::New(info.Env(), library == nullptr ? 0 : static_cast<double>(EMU(aicemuCalls)(name.c_str())));
 }
+// faults(text) and latency(text): whether the text was understood; problem() says what was not, or is empty.
 Napi::Value Faults(const Napi::CallbackInfo& info) {
   const std::string text = info[0].ToString().Utf8Value();
-  if (library != nullptr) EMU(aicemuFaults)(text.c_str());
-  return info.Env().Undefined();
+  return Napi::Boolean::New(info.Env(), library != nullptr && EMU(aicemuFaults)(text.c_str()) != 0);
+}
+Napi::Value Latency(const Napi::CallbackInfo& info) {
+  const std::string text = info[0].ToString().Utf8Value();
+  return Napi::Boolean::New(info.Env(), library != nullptr && EMU(aicemuLatency)(text.c_str()) != 0);
+}
+Napi::Value Problem(const Napi::CallbackInfo& info) {
+  std::string text(2048, '\0');
+  const uint64_t size = library == nullptr ? 0 : EMU(aicemuProblem)(text.data(), text.size());
+  text.resize(size < text.size() ? static_cast<size_t>(size) : text.size() - 1);
+  return Napi::String::New(info.Env(), text);
+}
+Napi::Value LiveHandles(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), library == nullptr ? 0 : static_cast<double>(EMU(aicemuLiveHandles)()));
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
@@ -86,6 +99,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("finish", Napi::Function::New(env, Finish));
   exports.Set("calls", Napi::Function::New(env, Calls));
   exports.Set("faults", Napi::Function::New(env, Faults));
+  exports.Set("latency", Napi::Function::New(env, Latency));
+  exports.Set("problem", Napi::Function::New(env, Problem));
+  exports.Set("liveHandles", Napi::Function::New(env, LiveHandles));
   return exports;
 }
 

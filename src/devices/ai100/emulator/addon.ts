@@ -7,7 +7,7 @@ import { packageRoot } from '../../../util/package-root.js';
 export interface EmulatorJob {
   readonly job: number;
   readonly exec: string;
-  /** 0: a call, 1: the exec object is gone. */
+  /** 0: a call; 1: the exec object is gone; 2, 3: a deviation loses its cache, its vision rows. */
   readonly kind: number;
   readonly set: number;
   readonly folder: string;
@@ -21,11 +21,29 @@ export interface EmulatorControl {
   take(executor: number, timeoutMs: number): EmulatorJob | null | false;
   finish(executor: number, job: number, status: number, outputs: readonly (number | Uint8Array)[]): void;
   calls(name: string): number;
-  faults(text: string): void;
+  /** Sets the faults anew and counts calls from 0. False: not understood, `problem` says why. */
+  faults(text: string): boolean;
+  latency(text: string): boolean;
+  /** What of the environment or of a text is not understood; every call answers 6 meanwhile. */
+  problem(): string;
+  liveHandles(): number;
 }
 
 export function emulatorLibrary(): string {
   return join(packageRoot(), 'build', 'native', 'libvlm_aic_emulator.so');
+}
+
+/** Throws OPTION_INVALID where the environment asks the emulator for something that it does not know. */
+export function checkEnvironment(control: EmulatorControl): void {
+  const problem = control.problem();
+  if (problem === '') return;
+  const [received, ...expected] = problem.split('; expected ');
+  throw new VlmError('OPTION_INVALID', {
+    what: 'The emulated card does not understand its settings',
+    ...(expected.length === 0 ? {} : { expected: expected.join('; expected ') }),
+    received: received ?? problem,
+    hint: 'docs/ai100.md lists the variables of the emulated card',
+  });
 }
 
 /** Throws DEVICE_UNAVAILABLE. */

@@ -1,10 +1,11 @@
 /** Starts the worker that computes for the emulated card: a thread of its own, as a card has its own clock. */
 import { Worker } from 'node:worker_threads';
-import { loadControl } from './addon.js';
+import { checkEnvironment, loadControl } from './addon.js';
 
 /** For programs that the calling thread creates from now on, until `close`. */
 export async function startEmulatorExecutor(): Promise<{ close(): Promise<void> }> {
   const control = loadControl();
+  checkEnvironment(control);
   const executor = control.create();
   const worker = new Worker(new URL('./executor-worker.js', import.meta.url), { workerData: { executor } });
   worker.unref();
@@ -20,4 +21,9 @@ export async function startEmulatorExecutor(): Promise<{ close(): Promise<void> 
       await ended;
     },
   };
+}
+
+/** Throws where the emulated card is not built, or its settings are not understood. */
+export function checkEmulator(): void {
+  checkEnvironment(loadControl());
 }

@@ -11,8 +11,9 @@ const control = loadControl();
 const programs = new EmulatedPrograms();
 
 async function compute(job: EmulatorJob): Promise<void> {
-  if (job.kind === 1) {
-    programs.released(job.exec);
+  if (job.kind !== 0) {
+    if (job.kind === 1) programs.released(job.exec);
+    else programs.lost(job.exec, job.kind === 2 ? 'cache' : 'rows');
     control.finish(executor, job.job, 0, []);
     return;
   }

@@ -63,6 +63,19 @@ export class EmulatedPrograms {
     this.#kept.delete(exec);
   }
 
+  /** A card that deviates: what it should keep from call to call is gone. */
+  lost(exec: string, what: 'cache' | 'rows'): void {
+    const kept = this.#kept.get(exec);
+    if (kept === undefined) return;
+    if (what === 'rows') {
+      const data = kept.vision?.data;
+      if (data instanceof Float32Array || data instanceof Uint16Array) data.fill(0);
+      return;
+    }
+    kept.state?.release();
+    kept.state = null;
+  }
+
   async close(): Promise<void> {
     for (const program of this.#programs.values()) await (await program).session.close();
     this.#programs.clear();
