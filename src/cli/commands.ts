@@ -10,6 +10,7 @@ import { graphCommand } from './commands/graph.js';
 import { initCommand } from './commands/init.js';
 import { lockCommand } from './commands/lock.js';
 import { registerModels } from './commands/models.js';
+import { packCommand } from './commands/pack.js';
 import { planCommand } from './commands/plan.js';
 import { runCommand } from './commands/run.js';
 import { schemaCommand } from './commands/schema.js';
@@ -33,6 +34,7 @@ export function addCommands(program: Command, io: Io, json: boolean): Command {
     cacheCommand(io),
     lockCommand(io),
     verifyCommand(io),
+    packCommand(io),
     devicesCommand(io),
     initCommand(io),
   ];

@@ -48,14 +48,15 @@ export class Told {
   }
 }
 
-/** Compiles and tells the problems: warnings and go on, or all of them and a thrown `Told`. */
+/** Compiles and tells the problems: warnings and go on, or all of them and a thrown `Told`. A pack is opened first. */
 export async function compileAndTell(
-  file: string,
+  given: string,
   flags: RecipeFlags & { readonly quiet?: boolean },
   io: Io,
 ): Promise<{ readonly plan: Plan; readonly compilation: Compilation }> {
-  await refuseMistypedCommand(file);
+  await refuseMistypedCommand(given);
   const { compileRecipe, requirePlan } = await import('../compose/recipes.js');
+  const file = /\.t(?:ar\.)?gz$/i.test(given) ? await packedRecipe(given, flags) : given;
   const { formatDiagnostics } = await import('../recipe/index.js');
   const options = recipeOptions(flags);
   const compilation = await compileRecipe(file, options);
@@ -74,6 +75,20 @@ export async function compileAndTell(
   throw new Told(2);
 }
 
+/** The recipe of a pack, opened and checked. */
+async function packedRecipe(file: string, flags: RecipeFlags): Promise<string> {
+  const [{ openPack }, { checkPackedRecipe }, { compileRecipe }] = await Promise.all([
+    import('../share/unpack.js'),
+    import('../share/packed-recipe.js'),
+    import('../compose/recipes.js'),
+  ]);
+  const pack = await openPack(file);
+  // As it was packed: what the caller changes may lie anywhere.
+  const { allowPlugins } = recipeOptions(flags);
+  checkPackedRecipe(await compileRecipe(pack.recipe, allowPlugins === undefined ? {} : { allowPlugins }), pack);
+  return pack.recipe;
+}
+
 export const COMMANDS = [
   'run',
   'validate',
@@ -84,6 +99,7 @@ export const COMMANDS = [
   'cache',
   'lock',
   'verify',
+  'pack',
   'devices',
   'models',
   'init',

@@ -101,7 +101,10 @@ export function compareExample(
   ];
 }
 
-function inputsFinding(locked: LockedExample['inputs'], here: LockedExample['inputs']): Omit<Finding, 'example'> {
+export function inputsFinding(
+  locked: LockedExample['inputs'],
+  here: LockedExample['inputs'],
+): Omit<Finding, 'example'> {
   const layer = 'inputs';
   for (const name of new Set([...Object.keys(locked), ...Object.keys(here)])) {
     if (inputContent(locked[name]) === inputContent(here[name])) continue;

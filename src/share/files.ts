@@ -1,6 +1,6 @@
 /** The files a recipe reads of its model, and the programs it runs, by digest. */
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { basename, dirname, join, relative, sep } from 'node:path';
+import { basename, dirname, join, normalize, sep } from 'node:path';
 import type { ProgramRole } from '../contracts/device.js';
 import { VlmError } from '../contracts/errors.js';
 import type { Plan } from '../contracts/recipe.js';
@@ -30,23 +30,14 @@ export async function placedFiles(plan: Plan, folder: ModelFolder): Promise<read
   for (const role of ROLES) {
     const { path } = folder.programs[role];
     if (path === null || !path.endsWith('.onnx') || !statSync(path).isFile()) continue;
-    add(path, `${role} program`, nameOf(path, folder));
+    add(path, `${role} program`);
     const { readGraph } = await import('../compose/program-graph.js');
     for (const location of readGraph(role, path).externalData) {
-      const data = join(dirname(path), location);
-      add(data, `${role} program`, nameOf(data, folder));
+      add(join(dirname(path), location), `${role} program`, normalize(location).split(sep).join('/'));
     }
   }
   for (const node of plan.nodes) if (node.plugin !== undefined) add(node.plugin, 'plugin');
   return [...files.values()];
-}
-
-/** As seen from the model's folder; files elsewhere keep their own name alone. */
-function nameOf(path: string, folder: ModelFolder): string {
-  const inside = folder.folders
-    .map((root) => relative(root, path))
-    .find((name) => name !== '' && !name.startsWith('..'));
-  return inside === undefined ? basename(path) : inside.split(sep).join('/');
 }
 
 export async function lockedFiles(placed: readonly PlacedFile[], digest: Digest): Promise<readonly LockedFile[]> {

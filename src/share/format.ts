@@ -3,7 +3,7 @@ import type { ProgramRole } from '../contracts/device.js';
 import type { CanonicalRecipe } from './canonical.js';
 
 export interface LockedFile {
-  /** The file's own name; a program's place inside its folder where it lies deeper. */
+  /** The file's own name; of external data, its place as the program knows it. */
   readonly name: string;
   readonly use: 'configuration' | 'tokenizer' | 'template' | 'vision program' | 'language program' | 'plugin';
   readonly bytes: number;
