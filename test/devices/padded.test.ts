@@ -26,8 +26,6 @@ for (const [flavour, options] of [
     config,
     language: fixture(`language-${flavour}.onnx`),
     vision: fixture('vision-rank3.onnx'),
-    tolerance: 1e-3,
-    visionTolerance: 1e-5,
     chunks: [8, 16, 13],
     batches: true,
   });

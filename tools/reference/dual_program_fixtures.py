@@ -19,7 +19,7 @@ import onnx
 import torch
 import transformers
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import DynamicCache, Qwen2Config, Qwen2ForCausalLM
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "test" / "fixtures" / "programs"
@@ -332,22 +332,73 @@ def prompts(seed: int) -> list[tuple[list[int], torch.Tensor | None]]:
     ]
 
 
+class HalfCache(DynamicCache):
+    """Keys and values rounded to f16 as they are stored, as a program with f16 caches keeps them.
+
+    `noise`: a relative error put on them first, such as another order of the same f32 sums makes."""
+
+    def __init__(self, noise: float = 0.0) -> None:
+        super().__init__()
+        self.noise = noise
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **more: object) -> tuple[torch.Tensor, torch.Tensor]:
+        return super().update(self.stored(key_states), self.stored(value_states), *args, **more)
+
+    def stored(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * (1 + self.noise * (2 * torch.rand_like(x) - 1))).half().float()
+
+
 @torch.no_grad()
-def generate(model: Qwen2ForCausalLM, projection: torch.Tensor, ids: list[int], pixels: torch.Tensor | None) -> dict[str, object]:
+def generate(model: Qwen2ForCausalLM, projection: torch.Tensor, ids: list[int], pixels: torch.Tensor | None,
+             half_rows: bool = False, cache: DynamicCache | None = None) -> dict[str, object]:
     embeds = model.get_input_embeddings()(torch.tensor([ids])).clone()
     rows = None
     if pixels is not None:
         patches = pixels.reshape(-1, 3, 2, 2, 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(-1, 12)
         rows = patches @ projection
+        if half_rows:
+            rows = rows.half().float()
         embeds[0, torch.tensor(ids) == IMAGE_TOKEN] = rows
     out = model.generate(inputs_embeds=embeds, attention_mask=torch.ones(1, len(ids), dtype=torch.long), do_sample=False,
-                         max_new_tokens=STEPS, output_logits=True, return_dict_in_generate=True)
+                         max_new_tokens=STEPS, output_logits=True, return_dict_in_generate=True,
+                         **({} if cache is None else {"past_key_values": cache}))
     logits = torch.stack([x[0] for x in out.logits])
     best = logits.topk(2, dim=-1).values
     return {"ids": ids, "tokens": out.sequences[0].tolist(), "margins": (best[:, 0] - best[:, 1]).tolist(),
             "logits": {"first": logits[0].tolist(), "last": logits[-1].tolist()},
             "pixels": None if pixels is None else {"dims": list(pixels.shape), "data": pixels.flatten().tolist()},
             "vision": None if rows is None else {"dims": list(rows.shape), "data": rows.flatten().tolist()}}
+
+
+def outcome(case: dict[str, object]) -> dict[str, object]:
+    return {k: case[k] for k in ("tokens", "margins", "logits")}
+
+
+def with_halves(model: Qwen2ForCausalLM, projection: torch.Tensor, seed: int) -> tuple[list[dict[str, object]], float]:
+    """The cases, with what they become where vision rows are f16 ("halfRows") and caches and logits too ("half").
+
+    Also the largest change of a logit that f32 sums in another order can lead to: they tip a value over to the next f16,
+    now and then. A sum of n products in f32 is off by up to n * 2**-24 of its terms, n = 16 to 52 here: 2**-19 covers it.
+    64 runs (16 a prompt) with errors of that size are tried; a change that they do not meet is possible, so the test adds one f16 step.
+    """
+    cases, spread = [], 0.0
+    for prompt in prompts(seed):
+        case = generate(model, projection, *prompt)
+        case["halfRows"] = outcome(generate(model, projection, *prompt, half_rows=True))
+        half = outcome(generate(model, projection, *prompt, half_rows=True, cache=HalfCache()))
+        case["half"] = {**half, "logits": {k: rounded(v) for k, v in half["logits"].items()}}  # type: ignore[attr-defined]
+        for _ in range(16):
+            drawn = generate(model, projection, *prompt, half_rows=True, cache=HalfCache(2.0**-19))
+            if drawn["tokens"] != half["tokens"]:
+                raise SystemExit("a token hangs on the order of sums: choose another seed")
+            for k, v in drawn["logits"].items():  # type: ignore[attr-defined]
+                spread = max(spread, *(abs(a - b) for a, b in zip(v, half["logits"][k])))  # type: ignore[index]
+        cases.append(case)
+    return cases, spread
+
+
+def rounded(values: list[float]) -> list[float]:
+    return torch.tensor(values).half().float().tolist()
 
 
 def choose_seed() -> tuple[int, Qwen2ForCausalLM, torch.Tensor, list[dict[str, object]]]:
@@ -377,7 +428,10 @@ def save(model: onnx.ModelProto, name: str, external: bool) -> None:
 def main() -> None:
     PROGRAMS.mkdir(parents=True, exist_ok=True)
     GOLDEN.parent.mkdir(parents=True, exist_ok=True)
-    seed, model, projection, cases = choose_seed()
+    seed, model, projection, plain = choose_seed()
+    torch.manual_seed(seed)
+    cases, spread = with_halves(model, projection, seed)
+    assert all(a.items() >= b.items() for a, b in zip(cases, plain))
     state = {k: v.detach() for k, v in model.state_dict().items()}
     for flavour in FLAVOURS:
         save(Language(state, replace(flavour)).build(), f"language-{flavour.name}", flavour.external)
@@ -387,11 +441,12 @@ def main() -> None:
         "made by": "tools/reference/dual_program_fixtures.py",
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__, "onnx": onnx.__version__},
         "seed": seed, "imageToken": IMAGE_TOKEN, "vocab": CONFIG.vocab_size, "hidden": CONFIG.hidden_size, "ctx": CTX,
-        "tile": TILE, "rowsPerTile": 4, "cases": cases}) + "\n")
+        "tile": TILE, "rowsPerTile": 4, "halfSpread": spread, "cases": cases}) + "\n")
     total = sum(p.stat().st_size for p in PROGRAMS.iterdir())
     print(f"seed {seed}, {total} bytes in {PROGRAMS.relative_to(ROOT)}")
     for case in cases:
         print(len(case["ids"]), "->", case["tokens"], f"least margin {min(case['margins']):.3f}")  # type: ignore[arg-type, type-var]
+    print(f"f16 caches: logits vary by {spread:.2g} with the order of sums")
 
 
 if __name__ == "__main__":

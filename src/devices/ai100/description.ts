@@ -103,9 +103,13 @@ export function describeProgram(
   };
 }
 
+/** The name that a port has in the contract: without prefix, retained state by one name. */
+export function contractName(name: string): string {
+  return name.slice(name.lastIndexOf('/') + 1).replace(/_InternalRetainedState$/, '_RetainedState');
+}
+
 function portOf(binding: IoBinding): CardPort {
-  const bare = binding.name.slice(binding.name.lastIndexOf('/') + 1);
-  const name = bare.replace(/_InternalRetainedState$/, '_RetainedState');
+  const name = contractName(binding.name);
   const renewed = binding.direction === 'out' && name.endsWith('_RetainedState');
   return {
     name,

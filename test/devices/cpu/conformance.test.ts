@@ -11,8 +11,7 @@ for (const flavour of FLAVOURS) {
     config: { kind: 'cpu', threads: 1 },
     language: fixture(`language-${flavour}.onnx`),
     vision: fixture(half || flavour === 'rank2' ? 'vision-rank2-half.onnx' : 'vision-rank3.onnx'),
-    tolerance: half ? 3e-2 : 1e-3,
-    visionTolerance: half || flavour === 'rank2' ? 4e-3 : 1e-5,
+    precision: half ? 'half' : 'float32',
     chunks: [8, 1, 5, 96],
     batches: true,
   });

@@ -9,6 +9,7 @@ import { VlmError } from '../../../contracts/errors.js';
 import { elementCount, type Tensor } from '../../../contracts/tensor.js';
 import { floatsToHalves } from '../../../util/float16.js';
 import { cpuDriver } from '../../cpu/index.js';
+import { contractName } from '../description.js';
 import type { IoShape } from '../io-desc.js';
 import type { EmulatorJob } from './addon.js';
 import type { EmulatedQpcBinding } from './qpc.js';
@@ -126,7 +127,9 @@ async function runRows(session: ProgramSession, state: DeviceState, inputs: Inpu
   const used = Array.from({ length: batch }, (_, row) =>
     Array.from({ length: seq }, (__, i) => row * seq + i).filter((i) => Number(positions.data[i]) >= 0),
   );
-  if (used.every((u) => u.length === seq) && (seq === 1 || batch === 1)) {
+  // Vision rows for each row of the batch are more than the graph takes in one call: it has one set of them.
+  const together = batch === 1 || (seq === 1 && !hasRowsForEach(inputs.vision_embeds, batch));
+  if (together && used.every((u) => u.length === seq)) {
     return (await session.run(state, inputs, wanted)).outputs;
   }
   let logits = new Float32Array(0);
@@ -146,13 +149,17 @@ async function runRows(session: ProgramSession, state: DeviceState, inputs: Inpu
   return made;
 }
 
+function hasRowsForEach(vision: Tensor | undefined, batch: number): boolean {
+  return vision !== undefined && vision.dims.length === 3 && vision.dims[0] === batch;
+}
+
 function rowInputs(inputs: Inputs, row: number, batch: number, tokens: readonly number[]): Inputs {
   const out: Inputs = {};
   for (const [name, t] of Object.entries(inputs)) {
     if (PER_TOKEN.has(name)) {
       const data = BigInt64Array.from(tokens, (i) => BigInt(t.data[i] as bigint));
       out[name] = { dtype: 'int64', dims: [1, tokens.length], data };
-    } else if (name === 'vision_embeds' && batch > 1 && t.dims.length === 3 && t.dims[0] === batch) {
+    } else if (name === 'vision_embeds' && batch > 1 && hasRowsForEach(t, batch)) {
       const size = t.data.length / batch;
       out[name] = { ...t, dims: [1, ...t.dims.slice(1)], data: t.data.slice(row * size, (row + 1) * size) } as Tensor;
     } else if (name !== 'batch_index') out[name] = t;
@@ -162,7 +169,8 @@ function rowInputs(inputs: Inputs, row: number, batch: number, tokens: readonly 
 }
 
 async function openProgram(folder: string): Promise<Program> {
-  const table = JSON.parse(readFileSync(join(folder, 'emulated.json'), 'utf8')) as Table;
+  const written = JSON.parse(readFileSync(join(folder, 'emulated.json'), 'utf8')) as Table;
+  const table = { ...written, bindings: written.bindings.map((b) => ({ ...b, name: contractName(b.name) })) };
   const source = { role: table.role, path: join(folder, 'model.onnx') };
   return { table, session: await cpuDriver.open(source, { kind: 'cpu', threads: 1 }) };
 }

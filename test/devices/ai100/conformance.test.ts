@@ -1,0 +1,87 @@
+// The suite that cpu passes, on the emulated card: shapes are compiled, calls padded, computing is another thread's.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { ProgramRole } from '../../../src/contracts/device.js';
+import { writeEmulatedQpc } from '../../../src/devices/ai100/emulator/qpc.js';
+import { ai100Driver } from '../../../src/devices/ai100/index.js';
+import { conformance, fixture, golden, type Precision } from '../conformance.js';
+import { emulated, type Shapes, unbuilt } from './emulator/programs.js';
+
+const missing = unbuilt();
+const root = mkdtempSync(join(tmpdir(), 'vlm-card-'));
+process.once('exit', () => rmSync(root, { recursive: true, force: true }));
+
+interface Flavour {
+  readonly name: string;
+  readonly language: string;
+  readonly vision: string;
+  readonly precision?: Precision;
+  readonly shapes?: Shapes;
+}
+
+// Not `reader`: it shows what a slot held before, and a card's cache holds what the last prompt left there.
+const FLAVOURS: readonly Flavour[] = [
+  { name: 'rank3', language: 'rank3', vision: 'rank3' },
+  { name: 'rank2', language: 'rank2', vision: 'rank2-half' },
+  { name: 'limits', language: 'limits', vision: 'rank3' },
+  { name: 'external', language: 'external', vision: 'rank3' },
+  {
+    name: 'optional, context buckets',
+    language: 'optional',
+    vision: 'rank3',
+    shapes: { contextLengths: [32, golden.ctx] },
+  },
+  { name: 'vision rows per row', language: 'rank3', vision: 'rank3', shapes: { visionBatch: true } },
+  { name: 'half in the graph', language: 'half', vision: 'rank2-half', precision: 'half' },
+  { name: 'half boundaries', language: 'rank3', vision: 'rank3', precision: 'halfRows', shapes: { half: true } },
+  {
+    name: 'half boundaries, rank 2',
+    language: 'rank2',
+    vision: 'rank2-half',
+    precision: 'halfRows',
+    shapes: { half: true },
+  },
+];
+
+async function compiled(role: ProgramRole, flavour: Flavour): Promise<string> {
+  const folder = join(root, `${role}-${flavour.name.replaceAll(/\W+/g, '-')}`);
+  const shapes: Shapes = {
+    batches: [1, 4],
+    seqLens: [8, 16],
+    ctxLen: golden.ctx,
+    visionRows: 16,
+    tiles: [1, 3],
+    rowsPerTile: golden.rowsPerTile,
+    ...flavour.shapes,
+  };
+  await writeEmulatedQpc(folder, emulated(role, fixture(`${role}-${flavour[role]}.onnx`), shapes));
+  return folder;
+}
+
+if (missing === null) {
+  const programs: { flavour: Flavour; language: string; vision: string }[] = [];
+  for (const flavour of FLAVOURS) {
+    const [language, vision] = [await compiled('language', flavour), await compiled('vision', flavour)];
+    programs.push({ flavour, language, vision });
+  }
+  // All at once, without a wait between them: suites that are added together run one after another.
+  for (const { flavour, language, vision } of programs) {
+    conformance({
+      name: `emulated card, ${flavour.name}`,
+      driver: ai100Driver,
+      config: { kind: 'ai100', emulated: true },
+      language,
+      vision,
+      ...(flavour.precision === undefined ? {} : { precision: flavour.precision }),
+      chunks: [8, 16, 13],
+      batches: true,
+    });
+  }
+} else {
+  const test = suite('conformance: emulated card');
+  test(`SKIPPED, not tested: ${missing}`, () => assert.ok(missing));
+  test.run();
+}
