@@ -9,8 +9,23 @@ namespace aicemu {
 
 bool Skipped(const Object& e, size_t i) { return e.buffers[i].size == 0; }
 
-// The compiled set that the shapes of a call match, or -1. A shape that was skipped fits any set.
+namespace {
+
+// Two sets that differ only in what a call skips: nothing says which of them is meant.
+bool Differ(const Object& e, size_t a, size_t b) {
+  for (size_t i = 0; i < e.buffers.size(); i++)
+    if (Skipped(e, i) && e.qpc->sets[a][i].dims != e.qpc->sets[b][i].dims && e.qpc->bindings[i].input &&
+        e.qpc->bindings[i].name.find("past_") != std::string::npos)
+      return true;
+  return false;
+}
+
+}  // namespace
+
+// The compiled set that the shapes of a call match, or -1. A shape that was skipped fits any set, but where sets with
+// caches of other sizes match alike, none is meant.
 int MatchSet(const Object& e) {
+  int found = -1;
   const bool small = Deviates("small-buffer-accepted"), largest = Deviates("largest-size-only");
   for (size_t s = 0; s < e.qpc->sets.size(); s++) {
     bool fits = true;
@@ -20,9 +35,11 @@ int MatchSet(const Object& e) {
       const uint64_t size = e.buffers[i].size;
       fits = shape.dims == e.dims[i] && (size == shape.bytes || (small && size < shape.bytes) || largest);
     }
-    if (fits) return static_cast<int>(s);
+    if (!fits) continue;
+    if (found < 0) found = static_cast<int>(s);
+    else if (Differ(e, static_cast<size_t>(found), s)) return -1;
   }
-  return -1;
+  return found;
 }
 
 namespace {

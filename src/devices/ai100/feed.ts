@@ -65,6 +65,17 @@ export function matchSet(program: CardProgram, inputs: Inputs, batch: number | n
   });
 }
 
+/**
+ * Another set that a card could take for this one: they differ only in what stays on the card, which no call passes.
+ */
+export function twinOf(program: CardProgram, set: ShapeSet): ShapeSet | undefined {
+  const seen = program.ports.filter((p) => !p.retained);
+  const same = (a: ShapeSet, name: string): boolean => a.shapes[name]?.join() === set.shapes[name]?.join();
+  return program.sets.find(
+    (other) => seen.every((p) => same(other, p.name)) && program.ports.some((p) => p.retained && !same(other, p.name)),
+  );
+}
+
 function distance(set: ShapeSet, inputs: Inputs): number {
   let off = 0;
   for (const name in inputs) {

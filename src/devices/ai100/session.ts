@@ -11,7 +11,7 @@ import type {
 import { VlmError } from '../../contracts/errors.js';
 import { elementCount, type Tensor } from '../../contracts/tensor.js';
 import { type CardPort, type CardProgram, largestBytes } from './description.js';
-import { batchOf, checkInputs, control, type Inputs, matchSet, viewOf, writeInput } from './feed.js';
+import { batchOf, checkInputs, control, type Inputs, matchSet, twinOf, viewOf, writeInput } from './feed.js';
 import type { CardLibrary, Failure, NativeProgram, NativeSlot } from './library.js';
 import { failed, failureLabel } from './status.js';
 
@@ -96,7 +96,8 @@ export class CardSession implements ProgramSession {
       throw stateInvalid('A vision program keeps no state', 'a language program', 'a vision program');
     }
     const sets = this.#program.sets;
-    if (!sets.some((s) => batchOf(s) === batch && (s.symbols.ctx_len ?? ctxLen) === ctxLen)) {
+    const own = sets.filter((s) => batchOf(s) === batch && (s.symbols.ctx_len ?? ctxLen) === ctxLen);
+    if (own.length === 0) {
       const known = sets.map((s) => `batch ${batchOf(s)}, ctx_len ${s.symbols.ctx_len ?? 'any'}`);
       throw stateInvalid(
         'The program was compiled for another state',
@@ -104,6 +105,7 @@ export class CardSession implements ProgramSession {
         `batch ${batch}, ctx_len ${ctxLen}`,
       );
     }
+    this.#checkDistinct(own);
     const slot = this.#slots.findIndex((_, i) => !this.#busy.has(i));
     if (slot < 0) {
       throw stateInvalid(
@@ -114,6 +116,20 @@ export class CardSession implements ProgramSession {
     }
     this.#busy.add(slot);
     return new CardState(this, batch, ctxLen, slot, this.#life);
+  }
+
+  #checkDistinct(sets: readonly ShapeSet[]): void {
+    for (const set of sets) {
+      const twin = twinOf(this.#program, set);
+      if (twin === undefined) continue;
+      throw new VlmError('SHAPE_NOT_ALLOWED', {
+        what: 'Two shapes of a compiled program differ only in the cache, so that a card cannot tell which is meant',
+        expected: 'one ctx_len for each program: the cache stays on the card and is in no call',
+        received: `ctx_len ${set.symbols.ctx_len} and ${twin.symbols.ctx_len}`,
+        where: this.#program.path,
+        hint: 'compile for one ctx_len; comp_ctx_lengths makes calls read less of the cache, where the model was exported with it',
+      });
+    }
   }
 
   /** @internal */

@@ -124,6 +124,17 @@ function checkLengths(spec: ProgramSpec, family: FamilyModel): readonly Problem[
       );
     }
   }
+  const lengths = [...new Set(spec.specializations.map((s) => s.symbols.ctx_len))];
+  const apart = spec.specializations.every((s) => s.symbols.comp_ctx_lengths === s.symbols.ctx_len);
+  if (spec.role === 'language' && lengths.length > 1 && !apart) {
+    problems.set(
+      'several',
+      warning(
+        `a card cannot tell ctx_len ${lengths.join(' and ')} apart: the cache is in no call, and such a program is refused when it runs`,
+        'compile for one ctx_len; comp_ctx_lengths makes calls read less of the cache, where the model was exported with it',
+      ),
+    );
+  }
   return [...problems.values()];
 }
 

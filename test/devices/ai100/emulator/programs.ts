@@ -19,7 +19,7 @@ export function unbuilt(): string | null {
 export interface Shapes {
   readonly batches?: readonly number[];
   readonly seqLens?: readonly number[];
-  readonly ctxLen?: number;
+  readonly ctxLen?: number | readonly number[];
   readonly visionRows?: number;
   /** vision_embeds [batch, rows, hidden] instead of [1, rows, hidden]. */
   readonly visionBatch?: boolean;
@@ -69,17 +69,16 @@ function symbols(role: ProgramRole, shapes: Shapes): Values[] {
   if (role === 'vision') {
     return (shapes.tiles ?? [1]).map((tiles) => ({ tiles, rows: tiles * (shapes.rowsPerTile ?? 1) }));
   }
-  return (shapes.batches ?? [1]).flatMap((batch) =>
-    [...(shapes.seqLens ?? [8]), 1].flatMap((seq) =>
-      (shapes.contextLengths ?? [0]).map((lengths) => ({
-        batch,
-        seq,
-        lengths,
-        ctx: shapes.ctxLen ?? 96,
-        rows: shapes.visionRows ?? 16,
-      })),
-    ),
-  );
+  const rows = shapes.visionRows ?? 16;
+  return [shapes.ctxLen ?? 96]
+    .flat()
+    .flatMap((ctx) =>
+      (shapes.batches ?? [1]).flatMap((batch) =>
+        [...(shapes.seqLens ?? [8]), 1].flatMap((seq) =>
+          (shapes.contextLengths ?? [0]).map((lengths) => ({ batch, seq, lengths, ctx, rows })),
+        ),
+      ),
+    );
 }
 
 /** Names of symbolic axes in the graphs. */
