@@ -23,6 +23,8 @@ export const SMALL_MODEL_BYTES = 64 * 1024 * 1024;
 export interface PackOptions extends LockOptions {
   readonly out: string;
   readonly includeModel?: boolean;
+  /** Without it SMALL_MODEL_BYTES. */
+  readonly smallModelBytes?: number;
   /** Called when there is no lock yet and one is made. */
   readonly onLocking?: () => void;
   readonly onPacking?: PackRequest['onProgress'];
@@ -181,7 +183,7 @@ async function addPlugins(plan: Plan, files: Files): Promise<ReadonlyMap<string,
         hint: 'bundle the module into one file',
       });
     }
-    const packed = `plugins/${sha256Of(bytes).slice(0, 12)}-${basename(plugin)}`;
+    const packed = `plugins/${sha256Of(bytes).slice(0, 12)}/${basename(plugin)}`;
     files.set(packed, { bytes: new Uint8Array(bytes) });
     names.set(plugin, packed);
   }
@@ -210,7 +212,7 @@ async function addModel(plan: Plan, files: Files, options: PackOptions): Promise
   const notes = plan.nodes.some(({ device }) => plan.devices[device ?? '']?.kind === 'ai100')
     ? ['programs for cards are not in the pack: vlm-run compile makes them from it']
     : [];
-  if (total > SMALL_MODEL_BYTES && options.includeModel !== true) {
+  if (total > (options.smallModelBytes ?? SMALL_MODEL_BYTES) && options.includeModel !== true) {
     if (folder.hub === null) throw tooLarge(total, folder.name);
     const { id, revision: branch, commit } = folder.hub;
     return {
