@@ -6,7 +6,7 @@ import { VlmError } from '../contracts/errors.js';
 import type { ImageValue, PortValue } from '../contracts/ports.js';
 import type { Plan, PlanInput } from '../contracts/recipe.js';
 import { type InputGiven, type LoadedInputs, loadInputs } from '../runner/inputs/load.js';
-import { digestOf, isAddress, sha256Of } from './canonical.js';
+import { canonicalJson, digestOf, isAddress, sha256Of } from './canonical.js';
 import type { LockedExample, LockedInput, LockedValue } from './format.js';
 
 export const MAX_EXAMPLES = 100;
@@ -73,7 +73,7 @@ export function projectFolder(recipe: string): string {
 
 /** A place as a lock may hold it: from the recipe's folder, or an address. Throws OPTION_INVALID. */
 function placeOf(plan: Plan, value: string, cwd: string): string {
-  if (isAddress(value)) return value;
+  if (isAddress(value)) return publicAddress(value);
   const project = projectFolder(plan.file);
   const path = resolve(cwd, value);
   if (/^data:/i.test(value) || value === '-' || !`${path}${sep}`.startsWith(`${project}${sep}`)) {
@@ -86,6 +86,17 @@ function placeOf(plan: Plan, value: string, cwd: string): string {
     });
   }
   return relative(dirname(plan.file), path).split(sep).join('/');
+}
+
+/** Locks are shared: what follows a `?` or stands before an `@` may be a key. */
+function publicAddress(address: string): string {
+  if (!/[?#]|\/\/[^/]*@/.test(address)) return address;
+  throw new VlmError('OPTION_INVALID', {
+    what: 'The address of an example may hold a key, and a lock would publish it',
+    expected: 'an address without user, query and fragment',
+    received: address.replace(/[?#].*$/s, '').replace(/\/\/[^/]*@/, '//'),
+    hint: 'download the file into the recipe’s project and give that copy',
+  });
 }
 
 /** Reads an example that is given in words. Throws what placeOf and reading throw. */
@@ -130,9 +141,11 @@ function lockedInput(
   input: PlanInput | undefined,
 ): LockedInput {
   const [first] = list;
-  if (first?.kind === 'text') {
-    const text = list.map((v) => (v.kind === 'text' ? v.text : '')).join('\n');
-    return { type: 'text', text, ...(text === String(input?.default ?? '') ? { default: true } : {}) };
+  if (input?.type === 'text') {
+    const texts = list.map((v) => (v.kind === 'text' ? v.text : ''));
+    const text = input.many ? texts : (texts[0] ?? '');
+    const isDefault = canonicalJson(text) === canonicalJson(input.default ?? null);
+    return { type: 'text', text, ...(isDefault ? { default: true } : {}) };
   }
   const isDefault = places === undefined ? { default: true as const } : {};
   if (first?.kind === 'messages') {
@@ -181,7 +194,7 @@ export async function reopenExample(plan: Plan, example: LockedExample): Promise
   for (const [name, input] of Object.entries(example.inputs)) {
     const many = plan.inputs[name]?.many === true;
     if (input.type === 'text') {
-      values[name] = many ? input.text.split('\n') : input.text;
+      values[name] = input.text;
     } else if (input.default === true) {
       // The recipe says where it is.
     } else if (input.type === 'messages') {

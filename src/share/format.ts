@@ -35,7 +35,8 @@ export interface LockedValue {
 
 /** A value of an example: text as it is, everything else by digest. */
 export type LockedInput =
-  | { readonly type: 'text'; readonly text: string; readonly default?: true }
+  /** A list for an input that takes many. */
+  | { readonly type: 'text'; readonly text: string | readonly string[]; readonly default?: true }
   | { readonly type: 'image'; readonly images: readonly LockedValue[]; readonly default?: true }
   | {
       readonly type: 'messages';

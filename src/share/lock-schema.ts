@@ -42,7 +42,18 @@ const isDefault = flag('The recipe’s own default.');
 const input: Schema = {
   description: 'A value of an input.',
   anyOf: [
-    record('Text.', { type: { const: 'text' }, text: text('The text itself.'), default: isDefault }, ['default']),
+    record(
+      'Text.',
+      {
+        type: { const: 'text' },
+        text: {
+          anyOf: [text('The text itself.'), list(text('A text.'), 'Several, for an input that takes many.')],
+          description: 'The text itself.',
+        },
+        default: isDefault,
+      },
+      ['default'],
+    ),
     record('Pictures.', { type: { const: 'image' }, images: list(value, 'One or several.'), default: isDefault }, [
       'default',
     ]),

@@ -1,10 +1,11 @@
 /** Reads and checks a lock file. */
 import { readFileSync } from 'node:fs';
-import { Ajv } from 'ajv';
+import { Ajv, type ValidateFunction } from 'ajv';
 import { VlmError } from '../contracts/errors.js';
 import type { Lock } from './format.js';
 import { LOCK_SCHEMA } from './lock-schema.js';
 
+let validator: ValidateFunction | undefined;
 const MAX_BYTES = 64 * 1024 * 1024;
 
 /** Throws LOCK_INVALID. */
@@ -35,7 +36,8 @@ export function parseLock(text: string, path: string): Lock {
   }
   const format: unknown = typeof value === 'object' && value !== null ? Reflect.get(value, 'format') : undefined;
   if (typeof format === 'number' && format > 1) throw fail(`format ${format}`, 'a newer vlm-run reads it');
-  const validate = new Ajv({ allErrors: false, strict: false }).compile(LOCK_SCHEMA);
+  validator ??= new Ajv({ allErrors: false, strict: false }).compile(LOCK_SCHEMA);
+  const validate = validator;
   if (!validate(value)) {
     const [first] = validate.errors ?? [];
     throw fail(`${first?.instancePath || '/'} ${first?.message ?? 'is not valid'}`);

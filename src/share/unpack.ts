@@ -45,7 +45,14 @@ export async function openPack(file: string, options: UnpackOptions = {}): Promi
   if (info === null || !info.isFile()) {
     throw new VlmError('PACK_INVALID', { what: 'There is no pack here', where: path, hint: 'check the path' });
   }
-  const sha256 = await rememberedDigest(path, cache);
+  const sha256 = await rememberedDigest(path, cache).catch((cause: unknown) => {
+    throw new VlmError('PACK_INVALID', {
+      what: 'The pack cannot be read',
+      where: path,
+      hint: 'check that you may',
+      cause,
+    });
+  });
   const folder = join(cache, 'packs', sha256.slice(0, 40));
   const ready = await readyPack(folder, cache);
   if (ready !== null) return opened(folder, ready, sha256);

@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { compileRecipe, requirePlan } from '../../src/compose/recipes.js';
 import type { VlmError } from '../../src/contracts/errors.js';
 import { type CanonicalRecipe, canonicalRecipe, differences, digestOf } from '../../src/share/canonical.js';
-import { groupExamples, openExample, projectFolder } from '../../src/share/examples.js';
+import { groupExamples, openExample, projectFolder, reopenExample } from '../../src/share/examples.js';
 import { packageRoot } from '../../src/util/package-root.js';
 import { sha256 } from './fixtures.js';
 
@@ -121,6 +121,17 @@ test('examples are grouped by the names that come again', async () => {
   }
 });
 
+test('several texts of one input stay several, whatever they hold', async ({ dir }) => {
+  const plan = await planOf(write(dir, own('')));
+  const many = { ...plan, inputs: { ...plan.inputs, prompt: { ...plan.inputs['prompt']!, many: true } } };
+  const { inputs, loaded } = await openExample(many, { prompt: ['a\nb', 'c'] }, join(dir, 'project'));
+  assert.equal(inputs['prompt'], { type: 'text', text: ['a\nb', 'c'] });
+  const none = { pixels: {}, embeddings: {}, prompts: {}, completions: {}, answers: {} };
+  const again = await reopenExample(many, { inputs, ...none });
+  assert.equal(again.inputs, inputs);
+  assert.equal(again.loaded.values['prompt'], loaded.values['prompt']);
+});
+
 test('an example is named from the recipe’s folder, and must lie in its project', async ({ dir }) => {
   const plan = await planOf(write(dir, own('')));
   const project = join(dir, 'project');
@@ -141,6 +152,11 @@ test('an example is named from the recipe’s folder, and must lie in its projec
     ],
   });
   assert.equal(inputs['prompt'], { type: 'text', text: 'Describe the image.', default: true });
+  for (const secret of ['https://a.example/x.png?key=1', 'https://me:pw@a.example/x.png', 'http://a.example/x#y']) {
+    const error = await openExample(plan, { image: [secret] }, project).catch((e: unknown) => e);
+    assert.is((error as VlmError).code, 'OPTION_INVALID', secret);
+    assert.not.match((error as VlmError).message, /key=1|me:pw/);
+  }
   for (const outside of [join(dir, 'out.png'), '../out.png', 'data:image/png;base64,AA==', '-']) {
     const error = await openExample(plan, { image: [outside] }, project).catch((e: unknown) => e);
     assert.is((error as VlmError).code, 'OPTION_INVALID', outside);
