@@ -125,11 +125,11 @@ AICEMU_API qaicLoadProgram(QAicProgram* program) {
   });
 }
 AICEMU_API qaicUnloadProgram(QAicProgram* program) {
-  return Call(__func__, {{"program", program}}, [&](State&, Lock&, const Met&) -> uint32_t {
+  return Call(__func__, {{"program", program}}, [&](State& s, Lock&, const Met&) -> uint32_t {
     const auto p = Find(program, Kind::kProgram);
     if (!p) return Unknown(program, Kind::kProgram, false);
     if (!p->loaded) return QS_INVAL;
-    if (p->active) return QS_BUSY;
+    if (p->active && !s.vanished) return QS_BUSY;
     Unload(p.get());
     return QS_SUCCESS;
   });
@@ -145,10 +145,11 @@ AICEMU_API qaicRunActivationCmd(QAicProgram* program, uint32_t command) {
   });
 }
 AICEMU_API qaicReleaseProgram(QAicProgram* program) {
-  return Call(__func__, {{"program", program}}, [&](State&, Lock&, const Met&) -> uint32_t {
+  return Call(__func__, {{"program", program}}, [&](State& s, Lock&, const Met&) -> uint32_t {
     const auto p = Find(program, Kind::kProgram);
     if (!p) return Unknown(program, Kind::kProgram, true);
-    if (p->children > 0 || p->active) return QS_BUSY;
+    // A card that is gone runs nothing: only the host's side is left to free.
+    if (p->children > 0 || (p->active && !s.vanished)) return QS_BUSY;
     Unload(p.get());
     p->parent->children--;
     Drop(p);

@@ -179,7 +179,12 @@ export class CardSession implements ProgramSession {
       // A vision program keeps nothing: the same call may be made again.
       this.#fill(slot, inputs, set);
       const second = await this.#enqueue(slot);
-      if (second === null) return;
+      if (second === null) {
+        // The result is right and the run goes on; whoever keeps the card should know all the same.
+        const story = `The card failed during a call: ${failureLabel(first)}; the program was made anew and the call made again`;
+        process.emitWarning(story, { type: 'CardWarning', code: 'CARD_RECOVERED', detail: this.#program.path });
+        return;
+      }
       throw this.#story(first, `made anew, then again ${failureLabel(second)}`);
     }
     throw this.#story(first, story ?? 'the program was made anew; the state that it kept is lost');

@@ -19,6 +19,9 @@ const NAMES: Readonly<Record<number, string>> = {
   500: 'error',
 };
 
+/** Statuses of opening a file that speak of the file: invalid, bad descriptor, unsupported, data CRC, error. */
+const UNREADABLE: ReadonlySet<number> = new Set([6, 8, 11, 12, 500]);
+
 export function failureLabel({ status, call }: Failure): string {
   return `${call}: status ${status} (${NAMES[status] ?? 'unknown'})`;
 }
@@ -45,7 +48,7 @@ export function failed(failure: Failure, where: string): VlmError {
       unavailable('There is no such card', label, '`vlm-run devices` lists the cards; set `ids` in the recipe')
     ).at(where);
   }
-  if (call === 'qaicOpenQpcFile') {
+  if (call === 'qaicOpenQpcFile' && UNREADABLE.has(status)) {
     return new VlmError('PROGRAM_INVALID', {
       what: 'The card runtime cannot read a compiled program',
       received: label,

@@ -8,6 +8,7 @@ import type { DeviceConfig, DeviceDriver, ProgramSession } from '../../../src/co
 import type { ChatMessage, ContentPart } from '../../../src/contracts/node.js';
 import type { ImageValue, MessagesValue } from '../../../src/contracts/ports.js';
 import type { Tensor } from '../../../src/contracts/tensor.js';
+import { loadControl } from '../../../src/devices/ai100/emulator/addon.js';
 import { writeEmulatedQpc } from '../../../src/devices/ai100/emulator/qpc.js';
 import { ai100Driver } from '../../../src/devices/ai100/index.js';
 import { cpuDriver } from '../../../src/devices/cpu/index.js';
@@ -126,6 +127,44 @@ if (missing === null) {
       assert.is(emulators.length, 2);
     });
   }
+}
+
+/** The emulated card of this process: its faults count calls from here on. */
+function faults(text: string): void {
+  assert.ok(loadControl().faults(text), loadControl().problem());
+}
+
+if (missing === null) {
+  test('a device error in the middle costs the item under way; the others are answered', async () => {
+    const programs = await compiled('faulty', SHAPES);
+    const items = golden.cases.slice(0, 6).map((source) => ({ messages: conversation(source) }));
+    faults('qaicExecObjWaitForCompletion 60 status 300');
+    const result = await run(recipe('faulty', programs, 1, 32), { items });
+    faults('');
+    const failed = result.items.filter((item) => item.error !== undefined);
+    assert.is(failed.length, 1);
+    assert.is(failed[0]?.error?.code, 'DEVICE_FAILED');
+    assert.match(failed[0]?.error?.received ?? '', 'made anew; the state that it kept is lost');
+    for (const [i, source] of golden.cases.slice(0, 6).entries()) {
+      const item = result.items[i];
+      if (item?.error === undefined) sameAnswer(item?.generatedIds ?? [], source, false);
+    }
+  });
+
+  test('a card that goes away leaves what was finished', async () => {
+    const programs = await compiled('gone', SHAPES);
+    const items = golden.cases.slice(0, 6).map((source) => ({ messages: conversation(source) }));
+    faults('qaicExecObjWaitForCompletion 60 vanish');
+    const result = await run(recipe('gone', programs, 1, 32), { items });
+    faults('');
+    const good = result.items.filter((item) => item.error === undefined);
+    assert.ok(good.length > 0 && good.length < 6, `${good.length} items finished`);
+    for (const [i, source] of golden.cases.slice(0, 6).entries()) {
+      const item = result.items[i];
+      if (item?.error === undefined) sameAnswer(item?.generatedIds ?? [], source, false);
+      else assert.ok(['DEVICE_FAILED', 'DEVICE_UNAVAILABLE'].includes(item.error.code), item.error.code);
+    }
+  });
 }
 
 const requests = async (vision: ProgramSession): Promise<GenerationRequest[]> => {
