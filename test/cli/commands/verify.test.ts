@@ -223,6 +223,29 @@ if (existsSync(join(packageRoot(), 'build', 'native', 'libvlm_aic_emulator.so'))
       assert.is((await verified([project.recipe, '--lock', lock], 0)).ok, true);
     });
   }
+  test('a card that computes something else is a break, in the layer where it begins', async () => {
+    const card = [
+      '--device',
+      'main=ai100:0',
+      '--set',
+      'devices.main.emulated=true',
+      '--set',
+      'devices.main.shapes.tiles=[1,5]',
+    ];
+    const compiled = await project.cli(['compile', project.recipe, '--target', 'emulator', ...card, '--quiet']);
+    assert.is(compiled.code, 0, compiled.err);
+    for (const [deviation, layer, message] of [
+      ['state-lost', 'tokens', /token 1 is \d+ \(lock: \d+\), no near-tie/],
+      ['outputs-not-written', 'embeddings', /rows 0 to 4 differ/],
+    ] as const) {
+      const env = { VLM_AICEMU_FAULTS: `deviate ${deviation}` };
+      const { code, out } = await project.cli(['verify', project.recipe, ...card, '--json'], { env });
+      assert.is(code, 5, out);
+      const { first, verdict } = JSON.parse(out) as Verified;
+      assert.equal([verdict, first?.layer], ['break', layer]);
+      assert.match(first?.message ?? '', message);
+    }
+  });
 }
 
 test.run();
