@@ -73,12 +73,13 @@ export function usesCards(plan: Plan): boolean {
 
 /** What there is to compile. Throws OPTION_INVALID, MODEL_* and PROGRAM_INVALID. */
 export async function compileJobs(plan: Plan, options: JobOptions = {}): Promise<readonly CompileJob[]> {
-  const [{ openModelFolder, requireProgram }, { openModelContext }] = await Promise.all([
+  const [{ openModelFolder, requireProgram }, { openModelContext }, { describeFile }] = await Promise.all([
     import('../model/folder.js'),
     import('../model/context.js'),
+    import('../devices/describe.js'),
   ]);
   const folder = await openModelFolder(plan.model);
-  const context = await openModelContext(folder);
+  const context = await openModelContext(folder, { describe: describeFile, calls: 'padded' });
   const cache = options.cache ?? cacheFolder();
   const jobs: CompileJob[] = [];
   for (const spec of deriveSpecializations(plan, context)) {

@@ -11,14 +11,19 @@ export interface FullPlan extends ShapePlan {
 }
 
 export async function planSources(plan: Plan): Promise<PlanSources> {
-  const [{ openModelFolder }, { openModelContext }, { readImageSize }, { loadDriver }] = await Promise.all([
-    import('../model/folder.js'),
-    import('../model/context.js'),
-    import('../image/decode.js'),
-    import('../devices/drivers.js'),
-  ]);
+  const [{ openModelFolder }, { openModelContext }, { readImageSize }, { loadDriver }, { describeFile }] =
+    await Promise.all([
+      import('../model/folder.js'),
+      import('../model/context.js'),
+      import('../image/decode.js'),
+      import('../devices/drivers.js'),
+      import('../devices/describe.js'),
+    ]);
   const folder = await openModelFolder(plan.model);
-  const model = await openModelContext(folder);
+  const onCards = plan.nodes.some(
+    (n) => n.manifest.program === 'vision' && plan.devices[n.device ?? '']?.kind === 'ai100',
+  );
+  const model = await openModelContext(folder, { describe: describeFile, calls: onCards ? 'padded' : 'exact' });
   return {
     model,
     modelName: folder.name,

@@ -62,6 +62,8 @@ export interface ImageLayout {
   readonly width: number;
   readonly height: number;
   readonly grid: readonly [number, number];
+  /** The picture is brought to this size first, in uint8; views are made from the result. Absent: from the picture. */
+  readonly bring?: ImageView['resize'];
   readonly views: readonly ImageView[];
   /** Sum of crops over views = tiles of the vision program. */
   readonly tiles: number;
@@ -124,6 +126,11 @@ export interface FamilyModel {
   readonly exportedImage?: { readonly width: number; readonly height: number; readonly tiles: number };
   /** Absent: the programs of this family cannot be compiled to fixed shapes. */
   readonly programSymbols?: ProgramSymbols;
+  /**
+   * The same model as one of its exports works, told by the ports of the vision program; null while there is no program
+   * to look at, and `calls` says what it will run on (`padded`: a card). Absent: all exports of the family are alike.
+   */
+  forProgram?(program: ProgramDescription | null, calls: ProgramDescription['calls']): FamilyModel;
   layout(width: number, height: number, options: GeometryOptions): ImageLayout;
   /** Puts image parts where the family's template wants them, adds the default system message if the family has one. */
   prepareMessages(messages: readonly ChatMessage[]): readonly ChatMessage[];

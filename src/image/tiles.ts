@@ -66,9 +66,12 @@ export function writeTiles(
   }
   const { tileSize } = layout;
   const plane = tileSize.width * tileSize.height;
+  const { bring } = layout;
+  const source =
+    bring === undefined ? image : resize(image, bring.width, bring.height, bring.filter, kernels, bring.arithmetic);
   let at = offset;
   for (const view of layout.views) {
-    const canvas = renderView(image, view, kernels);
+    const canvas = renderView(source, view, kernels);
     for (const crop of view.crops) {
       checkCrop(crop, canvas, tileSize);
       kernels.tile(canvas.data, canvas.width * 3, crop.x, crop.y, tileSize, table, output, at);

@@ -9,13 +9,22 @@ import { type FolderOptions, type ModelFolder, missingError, openModelFolder } f
 import { readJson } from './read.js';
 
 export interface ContextOptions {
-  /** How a program of this model describes itself, where a device can tell. */
-  readonly describe?: (role: ProgramRole) => Promise<ProgramDescription | null>;
+  /** How a program of this model describes itself: its file is `path`, null when it is not there. */
+  readonly describe?: (role: ProgramRole, path: string | null) => Promise<ProgramDescription | null>;
+  /** What the programs run on, where none of them is there to tell. Default `exact`. */
+  readonly calls?: ProgramDescription['calls'];
 }
 
 /** Throws what the family finds wrong with the configuration; text files are read only when text is asked for. */
 export async function openModelContext(folder: ModelFolder, options: ContextOptions = {}): Promise<ModelContext> {
-  const family: FamilyModel = familyFor(folder.files).configure(folder.files);
+  const describe = async (role: ProgramRole): Promise<ProgramDescription | null> =>
+    (await options.describe?.(role, folder.programs[role].path)) ?? null;
+  const configured: FamilyModel = familyFor(folder.files).configure(folder.files);
+  // Only families whose exports differ make a program's graph be read here.
+  const family =
+    configured.forProgram === undefined
+      ? configured
+      : configured.forProgram(await describe('vision'), options.calls ?? 'exact');
   let text: TextModel | undefined;
   return {
     family,
@@ -23,7 +32,7 @@ export async function openModelContext(folder: ModelFolder, options: ContextOpti
       text ??= openText(folder);
       return text;
     },
-    describe: options.describe ?? (async () => null),
+    describe,
   };
 }
 

@@ -1,17 +1,18 @@
 /** The `internvl` layout: transformers' InternVLProcessor, GotOcr2 image processor and a chat template in the folder. */
 import { VlmError } from '../../contracts/errors.js';
 import type { FamilyModel, ModelFiles } from '../../contracts/family.js';
-import { isRecord, readCount, readIds, readNumber, readSection, readSide, type Section } from '../shared/read.js';
+import { processorSection } from '../shared/image-processor.js';
+import { readCount, readIds, readNumber, readSection, readSide, type Section } from '../shared/read.js';
 import { internvlSymbols } from '../shared/symbols.js';
 import { addedTokenId, namedToken } from '../shared/tokens.js';
 import { type ImageTokens, layoutWith, sharedTraits, textFacts, tokensPerTile } from './common.js';
-import { readHfProcessor, refuse } from './processor.js';
+import { readHfProcessor } from './processor.js';
 
 export function configureHf(files: ModelFiles): FamilyModel {
   const config: Section = { file: `${files.name}/config.json`, values: files.config };
   const vision = readSection(config, 'vision_config');
   const text = readSection(config, 'text_config');
-  const processor = readHfProcessor(imageSection(files));
+  const processor = readHfProcessor(processorSection(files, 'InternVLProcessor'));
   const tokens = imageTokens(files);
   const perTile = tilesRows(files, config, vision, processor.tileSize);
   const tiling = {
@@ -43,26 +44,6 @@ export function configureHf(files: ModelFiles): FamilyModel {
     // The folder's own template places images and system message.
     prepareMessages: (messages) => messages,
   };
-}
-
-/** Settings of the image processor: nested in processor_config.json (newer folders) or in a file of their own. */
-function imageSection(files: ModelFiles): Section {
-  const processorClass = files.processor?.['processor_class'] ?? files.preprocessor?.['processor_class'];
-  const section = { file: `${files.name}/processor_config.json`, values: files.processor ?? {} };
-  if (processorClass !== undefined && processorClass !== 'InternVLProcessor') {
-    throw refuse(section, 'The processor of this model is not supported', 'InternVLProcessor', processorClass);
-  }
-  const nested = files.processor?.['image_processor'];
-  if (isRecord(nested)) return { file: `${section.file} image_processor`, values: nested };
-  if (files.preprocessor !== null)
-    return { file: `${files.name}/preprocessor_config.json`, values: files.preprocessor };
-  throw new VlmError('MODEL_INVALID', {
-    what: 'The model folder does not say how images are prepared',
-    expected: 'preprocessor_config.json, or processor_config.json with `image_processor`',
-    received: 'neither',
-    where: files.name,
-    hint: 'fetch preprocessor_config.json from the model’s repository',
-  });
 }
 
 function imageTokens(files: ModelFiles): ImageTokens {

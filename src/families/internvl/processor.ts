@@ -1,15 +1,15 @@
 /** Image processor settings of both InternVL layouts: what the reference honours is honoured, the rest is refused. */
-import { VlmError } from '../../contracts/errors.js';
 import type { Normalization, ResampleFilter } from '../../contracts/family.js';
 import {
-  type Channels,
-  readChannels,
-  readCount,
-  readFlag,
-  readNumber,
-  readSection,
-  type Section,
-} from '../shared/read.js';
+  backendOf,
+  type ProcessorBackend,
+  processorName,
+  readNormalization,
+  refuse,
+  refuseUnhonoured,
+  resampleFilter,
+} from '../shared/image-processor.js';
+import { type Channels, readChannels, readCount, readSection, type Section } from '../shared/read.js';
 
 export const HF_PROCESSORS = ['GotOcr2ImageProcessor', 'GotOcr2ImageProcessorFast', 'GotOcr2ImageProcessorPil'];
 /** Named in OpenGVLab folders; the model's own code tiles images itself and takes only mean and std from there. */
@@ -27,82 +27,14 @@ const IMAGENET: { readonly mean: Channels; readonly std: Channels } = {
   std: [0.229, 0.224, 0.225],
 };
 
-/** Pillow's numbers for its filters. */
-const FILTERS: Readonly<Record<number, ResampleFilter>> = {
-  0: 'nearest',
-  1: 'lanczos',
-  2: 'bilinear',
-  3: 'bicubic',
-  4: 'box',
-  5: 'hamming',
-};
-
 export interface ProcessorSettings {
   readonly name: string;
-  readonly backend: 'torchvision' | 'pil';
+  readonly backend: ProcessorBackend;
   readonly tileSize: number;
   readonly filter: ResampleFilter;
   readonly minTiles: number;
   readonly maxTiles: number;
   readonly normalization: Normalization;
-}
-
-export function refuse(section: Section, what: string, expected: string, received: unknown): VlmError {
-  return new VlmError('PROCESSOR_UNSUPPORTED', {
-    what,
-    expected,
-    received: typeof received === 'string' ? received : JSON.stringify(received),
-    where: section.file,
-    hint: 'the image would not become what the model was trained on; use the model’s own preprocessor_config.json',
-  });
-}
-
-/** The processor's class name, whichever generation of the file names it. */
-export function processorName(section: Section, supported: readonly string[]): string {
-  const { image_processor_type: type, feature_extractor_type: old } = section.values;
-  const name = type ?? old;
-  if (typeof name !== 'string' || !supported.includes(name)) {
-    throw refuse(
-      section,
-      'The image processor of this model is not supported',
-      supported.join(', '),
-      name ?? 'no name',
-    );
-  }
-  return name;
-}
-
-function resampleFilter(section: Section): ResampleFilter {
-  const number = readNumber(section, 'resample', 3);
-  const filter = FILTERS[number];
-  if (filter === undefined)
-    throw refuse(section, '`resample` is not a filter', '0 to 5, as Pillow numbers them', number);
-  return filter;
-}
-
-/** The torchvision backend folds rescaling into mean and std, the Pillow backend does one after the other. */
-function normalization(section: Section, backend: 'torchvision' | 'pil'): Normalization {
-  const rescale = readFlag(section, 'do_rescale', true) ? readNumber(section, 'rescale_factor', 1 / 255) : 1;
-  if (!readFlag(section, 'do_normalize', true)) return { rescale, mean: [0, 0, 0], std: [1, 1, 1] };
-  return {
-    rescale,
-    mean: readChannels(section, 'image_mean', HF_DEFAULTS.mean),
-    std: readChannels(section, 'image_std', HF_DEFAULTS.std),
-    arithmetic: backend === 'torchvision' ? 'fused' : 'rescale-then-normalize',
-  };
-}
-
-/** Settings that change pixels in a way that is not done here. */
-function refuseUnhonoured(section: Section): void {
-  const { values } = section;
-  if (values['do_convert_rgb'] === false) {
-    throw refuse(section, 'Images are always brought to RGB', '`do_convert_rgb: true`', '`do_convert_rgb: false`');
-  }
-  for (const key of ['data_format', 'input_data_format']) {
-    const value = values[key] ?? 'channels_first';
-    const first = value === 'channels_first' || (key === 'input_data_format' && values[key] === null);
-    if (!first) throw refuse(section, `\`${key}\` is not supported`, '"channels_first"', value);
-  }
 }
 
 /** preprocessor_config.json of the `internvl` layout (GotOcr2ImageProcessor). Throws PROCESSOR_UNSUPPORTED. */
@@ -114,7 +46,7 @@ export function readHfProcessor(section: Section): ProcessorSettings {
   if (height === undefined || height !== width) {
     throw refuse(section, '`size` is not a square tile', '{"height": S, "width": S}', size.values);
   }
-  const backend = name.endsWith('Pil') ? 'pil' : 'torchvision';
+  const backend = backendOf(name);
   return {
     name,
     backend,
@@ -122,7 +54,7 @@ export function readHfProcessor(section: Section): ProcessorSettings {
     filter: resampleFilter(section),
     minTiles: readCount(section, 'min_patches', 1),
     maxTiles: readCount(section, 'max_patches', HF_DEFAULTS.maxPatches),
-    normalization: normalization(section, backend),
+    normalization: readNormalization(section, backend, HF_DEFAULTS),
   };
 }
 
