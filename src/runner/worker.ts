@@ -10,7 +10,13 @@ export default createWorkerHandler({
   loadNode,
   loadPlugin: loadPluginModule,
   loadDriver: async (kind) => (await import('../devices/drivers.js')).loadDriver(kind),
-  openModel: async (model) => (await import('../model/context.js')).openModel(model),
+  openModel: async (model) => {
+    const [{ openModel }, { describeFile }] = await Promise.all([
+      import('../model/context.js'),
+      import('../devices/describe.js'),
+    ]);
+    return openModel(model, { describe: describeFile });
+  },
   programPath: async (model, role) => {
     const { openModelFolder, requireProgram } = await import('../model/folder.js');
     return requireProgram(await openModelFolder(model), role);
