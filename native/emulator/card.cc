@@ -12,6 +12,10 @@ State& S() {
   return *state;
 }
 
+const std::string& Problem(const State& s) {
+  return !s.bad_faults.empty() ? s.bad_faults : !s.bad_latency.empty() ? s.bad_latency : s.bad_rest;
+}
+
 bool Deviates(const char* name) {
   const auto& set = S().faults.deviations;
   return !set.empty() && set.count(name) != 0;
@@ -24,9 +28,8 @@ std::string Env(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-void Refuse(State& s, const std::string& problem) {
-  if (!s.problem.empty()) return;
-  s.problem = problem;
+void Refuse(std::string* into, const std::string& problem) {
+  *into = problem;
   // A caller without the control interface sees only status 6 of every call: the reason goes where it can.
   fprintf(stderr, "emulated card: %s\n", problem.c_str());
 }
@@ -40,12 +43,12 @@ void Prepare(State& s) {
   std::string problem;
   uint32_t devices = 1;
   if (!count.empty() && !ParseCount(count, 64, &devices))
-    Refuse(s, "VLM_AICEMU_DEVICES: \"" + count.substr(0, 120) + "\"; expected a whole number from 0 to 64");
+    Refuse(&s.bad_rest, "VLM_AICEMU_DEVICES: \"" + count.substr(0, 120) + "\"; expected a whole number from 0 to 64");
   s.devices.resize(devices);
-  if (!ParseFaults(Env("VLM_AICEMU_FAULTS"), &s.faults, &problem)) Refuse(s, "VLM_AICEMU_FAULTS: " + problem);
-  if (!ParseLatency(Env("VLM_AICEMU_LATENCY"), &s.latency, &problem)) Refuse(s, "VLM_AICEMU_LATENCY: " + problem);
+  if (!ParseFaults(Env("VLM_AICEMU_FAULTS"), &s.faults, &problem)) Refuse(&s.bad_faults, "VLM_AICEMU_FAULTS: " + problem);
+  if (!ParseLatency(Env("VLM_AICEMU_LATENCY"), &s.latency, &problem)) Refuse(&s.bad_latency, "VLM_AICEMU_LATENCY: " + problem);
   if (!log.empty()) s.log = fopen(log.c_str(), "a");
-  if (!log.empty() && s.log == nullptr) Refuse(s, "VLM_AICEMU_LOG: \"" + log.substr(0, 120) + "\" cannot be written");
+  if (!log.empty() && s.log == nullptr) Refuse(&s.bad_rest, "VLM_AICEMU_LOG: \"" + log.substr(0, 120) + "\" cannot be written");
   // A line reaches the file whole and at once: other processes append to it, and this one may be killed.
   if (s.log != nullptr) setvbuf(s.log, nullptr, _IOLBF, 1 << 12);
 }
@@ -72,7 +75,7 @@ Met Enter(const char* function, Lock& lock) {
   Prepare(s);
   Met met;
   met.nth = ++s.calls[function];
-  if (!s.problem.empty()) return met.answered = true, met.status = QS_INVAL, met;
+  if (!Problem(s).empty()) return met.answered = true, met.status = QS_INVAL, met;
   uint64_t wait_ms = 0;
   for (const Fault& f : s.faults.rules) {
     if (f.function != function || (f.nth != 0 && f.nth != met.nth)) continue;

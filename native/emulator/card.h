@@ -81,7 +81,8 @@ struct State {
   Latency latency;
   std::vector<Device> devices;
   bool ready = false, vanished = false;
-  std::string problem;  // what of the environment is not understood
+  // What of the settings is not understood: faults, latency model, the rest of the environment.
+  std::string bad_faults, bad_latency, bad_rest;
   uint64_t next = 1, next_job = 1;
   uint32_t next_executor = 1;
   FILE* log = nullptr;
@@ -90,6 +91,7 @@ struct State {
 State& S();
 // Reads the environment once. Needs the lock.
 void Prepare(State& s);
+const std::string& Problem(const State& s);
 bool Deviates(const char* name);
 
 std::shared_ptr<Object> Find(const void* handle, Kind kind);

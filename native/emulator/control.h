@@ -42,6 +42,8 @@ int aicemuLatency(const char *text);
 // What of the environment or of a text is not understood; the length, 0 for nothing.
 uint64_t aicemuProblem(char *into, uint64_t size);
 uint64_t aicemuLiveHandles(void);
+// The cards as new: all cores and memory free. For tests, while no program is active.
+void aicemuReset(void);
 
 #ifdef __cplusplus
 }

@@ -85,9 +85,7 @@ CONTROL int aicemuFaults(const char* text) {
   const char* const environment = getenv("VLM_AICEMU_FAULTS");
   std::string problem;
   const bool good = ParseFaults(text != nullptr ? text : environment != nullptr ? environment : "", &s.faults, &problem);
-  const bool own = s.problem.find("faults: ") == 0 || s.problem.find("VLM_AICEMU_FAULTS") == 0;
-  if (!good) s.problem = "faults: " + problem;
-  else if (own) s.problem.clear();
+  s.bad_faults = good ? "" : "faults: " + problem;
   return good ? 1 : 0;
 }
 CONTROL int aicemuLatency(const char* text) {
@@ -96,22 +94,28 @@ CONTROL int aicemuLatency(const char* text) {
   Prepare(s);
   std::string problem;
   const bool good = ParseLatency(text == nullptr ? "" : text, &s.latency, &problem);
-  if (!good) s.problem = "latency: " + problem;
+  s.bad_latency = good ? "" : "latency: " + problem;
   return good ? 1 : 0;
 }
 CONTROL uint64_t aicemuProblem(char* into, uint64_t size) {
   State& s = S();
   const std::lock_guard<std::mutex> lock(s.mutex);
   Prepare(s);
+  const std::string& problem = Problem(s);
   if (into != nullptr && size > 0) {
-    const size_t n = s.problem.size() < size - 1 ? s.problem.size() : static_cast<size_t>(size - 1);
-    memcpy(into, s.problem.data(), n);
+    const size_t n = problem.size() < size - 1 ? problem.size() : static_cast<size_t>(size - 1);
+    memcpy(into, problem.data(), n);
     into[n] = 0;
   }
-  return s.problem.size();
+  return problem.size();
 }
 CONTROL uint64_t aicemuLiveHandles(void) {
   State& s = S();
   const std::lock_guard<std::mutex> lock(s.mutex);
   return s.objects.size();
+}
+CONTROL void aicemuReset(void) {
+  State& s = S();
+  const std::lock_guard<std::mutex> lock(s.mutex);
+  for (Device& d : s.devices) d = Device{};
 }

@@ -1,27 +1,15 @@
 // Drives the emulator's functions without JavaScript: open/run/close cycles over an echo program, handles that are
-// stale, invented or released twice, and a status injected into every function. Usage: harness QPC CYCLES
-#include <stdio.h>
+// stale, invented or released twice, a status injected into every function, deviations, mutated program files. Usage:
+// harness QPC CYCLES MUTATIONS
 #include <stdlib.h>
 #include <string.h>
 
 #include <fstream>
 #include <iterator>
-#include <string>
-#include <vector>
 
-#include "../ai100/qaic_abi.h"
-#include "control.h"
+#include "harness.h"
 
-#define X(name, args) extern "C" uint32_t name args;
-VLM_RUN_QAIC_FUNCTIONS(X)
-#undef X
-
-static int failures = 0;
-#define EXPECT(call, want)                                                                 \
-  do {                                                                                     \
-    const uint32_t got = (call);                                                           \
-    if (got != (want)) failures++, printf("%s: %u, expected %u\n", #call, got, (uint32_t)(want)); \
-  } while (0)
+int failures = 0;
 
 static std::vector<uint8_t> program;
 
@@ -86,7 +74,7 @@ static uint32_t Cycle(const char* path) {
 }
 
 int main(int argc, char** argv) {
-  if (argc < 3) return 2;
+  if (argc < 4) return 2;
   const int cycles = atoi(argv[2]);
   std::ifstream file(std::string(argv[1]) + "/programqpc.bin", std::ios::binary);
   program.assign(std::istreambuf_iterator<char>(file), {});
@@ -118,6 +106,14 @@ int main(int argc, char** argv) {
     }
   }
   EXPECT(aicemuLiveHandles(), 0);
-  printf("%d cycles, %d failures\n", cycles, failures);
+  CheckDeviations();
+  for (const char* wrong : {"qaicNothing 1 hang", "qaicLoadProgram 0 hang", "qaicLoadProgram 1 status", "deviate x",
+                            "qaicLoadProgram 1 status 0", "qaicLoadProgram 1 stall", "qaicLoadProgram 1 garbage", "/none"})
+    EXPECT(aicemuFaults(wrong), 0);
+  EXPECT(qaicSetLogLevel(nullptr, 1), QS_INVAL);
+  EXPECT(aicemuFaults("# a comment\n\nqaicLoadProgram * delay 0; deviate error-forgiven"), 1);
+  EXPECT(aicemuFaults(""), 1);
+  const int mutations = atoi(argv[3]), accepted = FuzzPrograms(mutations);
+  printf("%d cycles, %d mutated programs (%d accepted), %d failures\n", cycles, mutations, accepted, failures);
   return failures == 0 ? 0 : 1;
 }

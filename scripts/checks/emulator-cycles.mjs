@@ -1,5 +1,5 @@
-// The emulator under ASan and UBSan: open/run/close cycles, stale handles, every function failing with every status.
-// Usage: node scripts/checks/emulator-cycles.mjs [CYCLES]
+// The emulator under ASan and UBSan: open/run/close cycles, stale handles, every function failing with every status,
+// deviations, mutated program files. Usage: node scripts/checks/emulator-cycles.mjs [CYCLES [MUTATIONS]]
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 const source = fileURLToPath(new URL('../../native/emulator', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'vlm-emulator-'));
 const cycles = process.argv[2] ?? '10000';
+const mutations = process.argv[3] ?? '10000';
 try {
   const text = Buffer.from(
     'name echo\ncompute echo\ncores 16\ndevices 1\nmemory 1000\nbinding 0 in 0 16 0 x\nbinding 1 out 0 16 0 y\nshape 0:4 0:4\n',
@@ -23,7 +24,7 @@ try {
   const binary = join(folder, 'harness');
   const sources = readdirSync(source).filter((name) => name.endsWith('.cc'));
   execFileSync(process.env.CXX || 'c++', [...flags, ...sources.map((name) => join(source, name)), '-o', binary]);
-  const out = execFileSync(binary, [folder, cycles], { timeout: 120_000, encoding: 'utf8' });
+  const out = execFileSync(binary, [folder, cycles, mutations], { timeout: 120_000, encoding: 'utf8' });
   process.stdout.write(out);
 } catch (error) {
   console.error(`${error.stdout ?? ''}${error.stderr ?? error.message}`);

@@ -4,7 +4,6 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type {
   DeviceConfig,
@@ -20,6 +19,7 @@ import { generate } from '../../src/generation/index.js';
 import type { GenerationOptions, GenerationRequest } from '../../src/generation/types.js';
 import { fromHalf } from '../../src/util/float16.js';
 import { packageRoot } from '../../src/util/package-root.js';
+import { suiteOf } from './suite.js';
 
 export interface Golden {
   readonly imageToken: number;
@@ -160,27 +160,8 @@ export interface ConformanceTarget {
   readonly batches: boolean;
 }
 
-/** A suite that shows what a VlmError says: uvu takes its `details` for text and drops the rest of the suite. */
-function named(
-  name: string,
-): ((name: string, body: () => Promise<void>) => void) & Pick<Suite, 'before' | 'after' | 'run'> {
-  const inner = suite(name);
-  const add = (title: string, body: () => Promise<void>): void =>
-    inner(title, async () => {
-      try {
-        await body();
-      } catch (error) {
-        if (!(error instanceof VlmError)) throw error;
-        throw new Error(`${error.code}: ${error.message}`, { cause: error });
-      }
-    });
-  return Object.assign(add, { before: inner.before, after: inner.after, run: inner.run });
-}
-
-type Suite = ReturnType<typeof suite>;
-
 export function conformance(target: ConformanceTarget): void {
-  const test = named(`conformance: ${target.name}`);
+  const test = suiteOf(`conformance: ${target.name}`);
   const precision = target.precision ?? 'float32';
   let session: ProgramSession;
   const options = (over: Partial<GenerationOptions> = {}): GenerationOptions => ({

@@ -63,6 +63,7 @@ export class Ai100Driver implements DeviceDriver {
 
   async list(): Promise<readonly DeviceInfo[]> {
     const library = openLibrary({ kind: 'ai100' });
+    if (library.emulator) (await emulatorControl()).checkEmulator();
     const devices: DeviceInfo[] = [];
     const most = library.emulator ? 64 : Math.max(1, cardNodes());
     for (let id = 0; id < most; id++) {
@@ -130,10 +131,8 @@ function describe(source: ProgramSource, file: string, library: CardLibrary, nat
 
 /** The emulated card computes in a worker of its own, bound to the thread that opened the program. */
 async function startExecutor(): Promise<Executor> {
-  const place: string = './emulator/control.js';
   try {
-    const control = (await import(place)) as { startEmulatorExecutor(): Promise<Executor> };
-    return await control.startEmulatorExecutor();
+    return await (await emulatorControl()).startEmulatorExecutor();
   } catch (cause) {
     throw VlmError.wrap(cause, 'DEVICE_UNAVAILABLE', {
       what: 'The emulated card cannot be started',
@@ -141,6 +140,11 @@ async function startExecutor(): Promise<Executor> {
       hint: 'run `npm run build:native`; a card that is not emulated needs QAIC_LIB or the platform SDK',
     });
   }
+}
+
+/** Loaded when there is an emulated card: runs on cards do without it. */
+async function emulatorControl(): Promise<typeof import('./emulator/control.js')> {
+  return import('./emulator/control.js');
 }
 
 function cardNodes(): number {

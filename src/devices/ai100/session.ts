@@ -3,16 +3,16 @@ import type {
   DeviceState,
   ProgramDescription,
   ProgramSession,
-  Reduce,
   RunOptions,
   RunResult,
   ShapeSet,
 } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
-import { elementCount, type Tensor } from '../../contracts/tensor.js';
-import { type CardPort, type CardProgram, largestBytes } from './description.js';
-import { batchOf, checkInputs, control, type Inputs, matchSet, twinOf, viewOf, writeInput } from './feed.js';
+import { type CardProgram, largestBytes } from './description.js';
+import { batchOf, checkInputs, control, type Inputs, matchSet, twinOf, writeInput } from './feed.js';
 import type { CardLibrary, Failure, NativeProgram, NativeSlot } from './library.js';
+import { CardOutputs } from './outputs.js';
+import { CardState, ownState, stateInvalid } from './state.js';
 import { failed, failureLabel } from './status.js';
 
 export interface SessionOptions {
@@ -22,27 +22,6 @@ export interface SessionOptions {
   make(): NativeProgram;
   /** Called once, after the program was released. */
   closed(): Promise<void>;
-}
-
-class CardState implements DeviceState {
-  alive = true;
-  constructor(
-    readonly owner: CardSession,
-    readonly batch: number,
-    readonly ctxLen: number,
-    readonly slot: number,
-    readonly life: number,
-  ) {}
-
-  row(index: number): DeviceState {
-    if (this.batch === 1 && index === 0) return this;
-    throw stateInvalid('A compiled program cannot run one row of a batch alone', 'the whole batch', `row ${index}`);
-  }
-
-  release(): void {
-    if (this.alive) this.owner.freed(this.slot);
-    this.alive = false;
-  }
 }
 
 export class CardSession implements ProgramSession {
@@ -59,14 +38,16 @@ export class CardSession implements ProgramSession {
   #running = false;
   /** Counts the programs made: a state of an earlier one is lost. */
   #life = 0;
-  #wide = new Float32Array(0);
-  #top: NonNullable<RunResult['top']> | null = null;
+  /** Why the program could not be made anew after a failure; each later call tries again. */
+  #broken: string | null = null;
+  readonly #outputs: CardOutputs;
 
   constructor(library: CardLibrary, program: CardProgram, native: NativeProgram, options: SessionOptions) {
     this.#library = library;
     this.#program = program;
     this.#native = native;
     this.#options = options;
+    this.#outputs = new CardOutputs(library.addon, program);
     this.#allocate();
   }
 
@@ -77,6 +58,7 @@ export class CardSession implements ProgramSession {
   async activate(): Promise<void> {
     this.#checkOpen();
     if (this.#active) return;
+    if (this.#broken !== null) return this.#revive(this.#broken);
     this.#check(this.#native.activate());
     this.#active = true;
   }
@@ -144,10 +126,10 @@ export class CardSession implements ProgramSession {
     options: RunOptions = {},
   ): Promise<RunResult> {
     this.#checkOpen();
-    const own = this.#checkState(state);
+    const own = ownState(this, this.describe().role, this.#life, state);
     if (this.#running) throw stateInvalid('A program was called while it ran', 'one call at a time', 'a second call');
     checkInputs(this.#program, inputs);
-    for (const name of wanted) this.#output(name);
+    for (const name of wanted) this.#outputs.port(name);
     const set = matchSet(this.#program, inputs, own?.batch ?? null);
     const slot = own?.slot ?? 0;
     this.#running = true;
@@ -156,7 +138,14 @@ export class CardSession implements ProgramSession {
     } finally {
       this.#running = false;
     }
-    return this.#collect(slot, set, wanted, options.reduce ?? { kind: 'none' });
+    return this.#outputs.collect(
+      this.#native,
+      slot,
+      this.#slots[slot],
+      set,
+      wanted,
+      options.reduce ?? { kind: 'none' },
+    );
   }
 
   async close(): Promise<void> {
@@ -169,12 +158,13 @@ export class CardSession implements ProgramSession {
   }
 
   async #call(slot: number, inputs: Inputs, set: ShapeSet, state: CardState | null): Promise<void> {
+    if (this.#broken !== null) this.#revive(this.#broken);
     if (!this.#active)
       throw stateInvalid('A program was called before its activation', 'an active program', 'an inactive one');
     this.#fill(slot, inputs, set);
     const first = await this.#enqueue(slot);
     if (first === null) return;
-    const story = await this.#recover(first);
+    const story = this.#recover(first);
     if (state === null && story === null) {
       // A vision program keeps nothing: the same call may be made again.
       this.#fill(slot, inputs, set);
@@ -185,7 +175,12 @@ export class CardSession implements ProgramSession {
         process.emitWarning(story, { type: 'CardWarning', code: 'CARD_RECOVERED', detail: this.#program.path });
         return;
       }
-      throw this.#story(first, `made anew, then again ${failureLabel(second)}`);
+      // Left as a program that can be called: the next image may fare better.
+      const end = this.#recover(second);
+      throw this.#story(
+        first,
+        `the program was made anew, then again ${failureLabel(second)}${end === null ? '' : `; ${end}`}`,
+      );
     }
     throw this.#story(first, story ?? 'the program was made anew; the state that it kept is lost');
   }
@@ -197,20 +192,41 @@ export class CardSession implements ProgramSession {
   }
 
   /** Deactivates, releases and makes the program anew, once. The reason when that failed, else null. */
-  async #recover(first: Failure): Promise<string | null> {
+  #recover(first: Failure): string | null {
     this.#life++;
     this.#active = false;
     if (first.status === 9) this.#hung.push(this.#native);
     this.#native.release();
     try {
-      this.#native = this.#options.make();
-      this.#allocate();
-      this.#check(this.#native.activate());
-      this.#active = true;
+      this.#remake();
       return null;
     } catch (error) {
       if (!(error instanceof VlmError)) throw error;
-      return `making the program anew after ${failureLabel(first)} failed: ${error.details.received ?? error.details.what}`;
+      this.#broken = `making the program anew after ${failureLabel(first)} failed: ${error.details.received ?? error.details.what}`;
+      return this.#broken;
+    }
+  }
+
+  #remake(): void {
+    this.#native = this.#options.make();
+    this.#allocate();
+    this.#check(this.#native.activate());
+    this.#active = true;
+    this.#broken = null;
+  }
+
+  /** A card may come back. Throws the story of a program that still cannot be made. */
+  #revive(story: string): void {
+    try {
+      this.#native.release();
+      this.#remake();
+    } catch (error) {
+      if (!(error instanceof VlmError)) throw error;
+      throw new VlmError(error.code, {
+        ...error.details,
+        what: 'The card failed earlier and is not back',
+        received: `${error.details.received ?? error.details.what}; ${story}`,
+      });
     }
   }
 
@@ -250,84 +266,6 @@ export class CardSession implements ProgramSession {
     }
   }
 
-  #collect(slot: number, set: ShapeSet, wanted: readonly string[], reduce: Reduce): RunResult {
-    const outputs: Record<string, Tensor> = {};
-    for (const name of wanted) {
-      const port = this.#output(name);
-      const dims = set.shapes[name] ?? port.dims;
-      const data = viewOf(port.dtype, this.#bufferOf(slot, port), elementCount(dims));
-      outputs[name] = name === 'logits' ? this.#logits(data, dims) : ({ dtype: port.dtype, dims, data } as Tensor);
-    }
-    if (reduce.kind === 'none') return { outputs };
-    return { outputs, top: this.#reduce(slot, set, reduce.kind === 'argmax' ? 1 : reduce.k) };
-  }
-
-  /** Logits are handed back as float32 whatever the program computes in. */
-  #logits(data: Tensor['data'], dims: readonly number[]): Tensor<'float32'> {
-    if (!(data instanceof Uint16Array)) return { dtype: 'float32', dims, data: data as Float32Array };
-    if (this.#wide.length !== data.length) this.#wide = new Float32Array(data.length);
-    this.#library.addon.toFloats(data, this.#wide);
-    return { dtype: 'float32', dims, data: this.#wide };
-  }
-
-  #reduce(slot: number, set: ShapeSet, k: number): NonNullable<RunResult['top']> {
-    const port = this.#output('logits');
-    const dims = set.shapes.logits ?? port.dims;
-    const width = dims.at(-1) ?? 0;
-    const rows = width === 0 ? 0 : elementCount(dims) / width;
-    if (!Number.isInteger(k) || k < 1 || k > width) {
-      throw new VlmError('TENSOR_INVALID', {
-        what: 'A top-k reduction does not fit the logits',
-        expected: `k from 1 to ${width}`,
-        received: `k = ${k}`,
-        where: `${this.#program.path}: logits`,
-      });
-    }
-    if (this.#top === null || this.#top.k !== k || this.#top.ids.length !== rows * k) {
-      this.#top = { k, ids: new Int32Array(rows * k), values: new Float32Array(rows * k) };
-    }
-    const { ids, values } = this.#top;
-    this.#native.best(slot, port.binding.index, port.dtype === 'float16', rows, width, k, ids, values);
-    return this.#top;
-  }
-
-  #output(name: string): CardPort {
-    const ports = this.#program.ports.filter((p) => p.binding.direction === 'out' && !p.retained);
-    const port = ports.find((p) => p.name === name);
-    if (port !== undefined) return port;
-    throw new VlmError('TENSOR_INVALID', {
-      what: 'An output was asked for that the program does not hand back',
-      expected: `one of ${ports.map((p) => p.name).join(', ')} (retained state stays on the card)`,
-      received: name,
-      where: this.#program.path,
-    });
-  }
-
-  #bufferOf(slot: number, port: CardPort): ArrayBuffer {
-    const buffer = this.#slots[slot]?.buffers[port.binding.index];
-    if (buffer !== undefined && buffer !== null) return buffer;
-    throw new VlmError('INTERNAL', { what: `No buffer for ${port.name}` });
-  }
-
-  #checkState(state: DeviceState | null): CardState | null {
-    if (this.describe().role === 'vision') {
-      if (state === null) return null;
-      throw stateInvalid('A vision program runs without state', 'null', 'a state');
-    }
-    if (!(state instanceof CardState) || state.owner !== this) {
-      throw stateInvalid(
-        'A language program needs a state',
-        'a state of this session',
-        state === null ? 'null' : 'a foreign one',
-      );
-    }
-    if (!state.alive) throw stateInvalid('A state was used after its release', 'a live state', 'a released one');
-    if (state.life !== this.#life) {
-      throw stateInvalid('The state was lost when the program left the card', 'a new state', 'a lost one');
-    }
-    return state;
-  }
-
   #checkOpen(): void {
     if (!this.#closed) return;
     throw new VlmError('DEVICE_CLOSED', {
@@ -341,8 +279,4 @@ export class CardSession implements ProgramSession {
   #check(failure: Failure | null): void {
     if (failure !== null) throw failed(failure, this.#program.path);
   }
-}
-
-function stateInvalid(what: string, expected: string, received: string): VlmError {
-  return new VlmError('STATE_INVALID', { what, expected, received });
 }

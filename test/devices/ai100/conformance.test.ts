@@ -2,12 +2,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ProgramRole } from '../../../src/contracts/device.js';
 import { writeEmulatedQpc } from '../../../src/devices/ai100/emulator/qpc.js';
 import { ai100Driver } from '../../../src/devices/ai100/index.js';
 import { conformance, fixture, golden, type Precision } from '../conformance.js';
+import { suiteOf } from '../suite.js';
 import { emulated, type Shapes, unbuilt } from './emulator/programs.js';
 
 const missing = unbuilt();
@@ -81,7 +81,7 @@ if (missing === null) {
     });
   }
 } else {
-  const test = suite('conformance: emulated card');
+  const test = suiteOf('conformance: emulated card');
   test(`SKIPPED, not tested: ${missing}`, () => assert.ok(missing));
   test.run();
 }

@@ -2,7 +2,6 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { DeviceConfig, DeviceDriver, ProgramSession } from '../../../src/contracts/device.js';
 import type { ChatMessage, ContentPart } from '../../../src/contracts/node.js';
@@ -17,6 +16,7 @@ import type { GenerationRequest, GenerationResult } from '../../../src/generatio
 import { run } from '../../../src/index.js';
 import { packageRoot } from '../../../src/util/package-root.js';
 import { rejects } from '../conformance.js';
+import { suiteOf } from '../suite.js';
 import { emulated, type Shapes, unbuilt } from './emulator/programs.js';
 
 type Part = { readonly type: 'image'; readonly path: string } | { readonly type: 'text'; readonly text: string };
@@ -38,7 +38,7 @@ const model = join(top, 'models', 'shapes-internvl');
 const golden: Golden = JSON.parse(readFileSync(join(top, 'test', 'golden', 'shapes-internvl.json'), 'utf8'));
 const folder = mkdtempSync(join(tmpdir(), 'vlm-demonstration-'));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-const test = suite('demonstration model on the emulated card');
+const test = suiteOf('demonstration model on the emulated card');
 const missing = unbuilt();
 
 async function compiled(name: string, shapes: Shapes): Promise<{ vision: string; language: string }> {

@@ -1,7 +1,6 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ProgramRole } from '../../../../src/contracts/device.js';
 import { startEmulatorExecutor } from '../../../../src/devices/ai100/emulator/control.js';
@@ -10,9 +9,10 @@ import { ai100Driver } from '../../../../src/devices/ai100/index.js';
 import { decodeIoDesc } from '../../../../src/devices/ai100/io-desc.js';
 import { generate } from '../../../../src/generation/index.js';
 import { fixture, type GoldenCase, golden, goldenRequest, rejects } from '../../conformance.js';
+import { suiteOf } from '../../suite.js';
 import { emulated } from './programs.js';
 
-const test = suite('emulated card');
+const test = suiteOf('emulated card');
 const root = mkdtempSync(join(tmpdir(), 'vlm-emulator-'));
 const config = { kind: 'ai100', emulated: true };
 

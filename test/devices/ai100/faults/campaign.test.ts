@@ -3,14 +3,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { suiteOf } from '../../suite.js';
 import { unbuilt } from '../emulator/programs.js';
 import { type FaultCase, gentleCases, hangingCases } from './cases.js';
 import { complaint, type Outcome, runCases } from './driver.js';
 import { writeEchoPrograms } from './programs.js';
 
-const test = suite('fault campaign');
+const test = suiteOf('fault campaign');
 const missing = unbuilt();
 const folder = mkdtempSync(join(tmpdir(), 'vlm-faults-'));
 const vision = join(folder, 'vision');
@@ -41,7 +41,7 @@ function judge(cases: readonly FaultCase[], outcomes: readonly Outcome[]): void 
 if (missing === null) {
   test('every function with every status, lasting faults, vanishing cards, delays, stalls, wrong sizes', async () => {
     const cases = gentleCases();
-    assert.ok(cases.length > 500);
+    assert.ok(cases.length > 550);
     judge(cases, await campaign(cases, 30_000, Math.min(2, availableParallelism())));
   });
 

@@ -80,7 +80,8 @@ function runFault(
 
 function statuses(role: Role): FaultCase[] {
   return STATUSES.flatMap((status) => [
-    ...OPENING.map((call) => failing(role, call, 1, status, 'open')),
+    // Opening is the same for both roles.
+    ...(role === 'vision' ? OPENING : []).map((call) => failing(role, call, 1, status, 'open')),
     ...ACTIVATING.map((call) => failing(role, call, 1, status, 'activate')),
     // The descriptor is asked for a second time when exec objects are made.
     failing(role, 'qaicProgramGetIoDescriptor', 2, status, 'activate'),
@@ -102,12 +103,18 @@ function lasting(role: Role): FaultCase[] {
       results: NONE,
       error: { phase: 'run', code: 'DEVICE_FAILED', says: ['status 300', 'making the program anew', 'failed'] },
     });
+  // The program cannot be made at once, and can be when the next call comes.
+  const back: FaultCase = {
+    ...halfway('qaicLoadProgram 2 status 5'),
+    results: [false, true, true],
+  };
   return [
+    back,
     ...RUNNING.flatMap((call) => [never(call, 300), never(call, 9)]),
     ...['qaicCreateContext', 'qaicOpenQpcFile', 'qaicCreateProgram', 'qaicLoadProgram', 'qaicCreateExecObj'].map(
-      (call) => halfway(`${call} 2 status 3`),
+      (call) => halfway(`${call} 2 status 3; ${call} 3 status 3; ${call} 4 status 3`),
     ),
-    halfway('qaicRunActivationCmd 3 status 7'),
+    halfway('qaicRunActivationCmd 3 status 7; qaicRunActivationCmd 4 status 7; qaicRunActivationCmd 5 status 7'),
   ];
 }
 
