@@ -79,6 +79,7 @@ const RULES = [
       'image/',
       'prompt/',
       'compose/',
+      'share/',
     ],
   },
   {
@@ -87,11 +88,13 @@ const RULES = [
     self: 'share/',
     may: ['contracts/', 'util/', 'recipe/', 'runner/', 'model/', 'compose/', 'image/', /^devices\/ai100\/compile\//],
   },
+  { name: 'dataset', files: /^dataset\//, self: 'dataset/', may: ['contracts/', 'util/', 'runner/'] },
   { name: 'compose', files: /^compose\//, self: 'compose/', may: [''], optional: true },
   { name: 'cli', files: /^cli\//, self: 'cli/', may: [''] },
 ];
 /** Packages that only one place may import. */
 const ONLY = [
+  { pkg: 'csv-parse', files: /^dataset\// },
   { pkg: 'piscina', files: /^runner\/pool\.ts$/ },
   { pkg: 'onnxruntime-node', files: /^devices\/cpu\// },
   { pkg: 'sharp', files: /^image\// },

@@ -6,7 +6,7 @@ import type { Diagnostic, Plan } from '../contracts/recipe.js';
 import type { ItemRecord, RunEvent, RunResultRecord } from '../contracts/record.js';
 import { CARD_CORES, type CardProgram, loadCards } from '../devices/ai100/planner/cards.js';
 import type { LoadedInputs } from '../runner/inputs/load.js';
-import type { ClockSpan } from '../runner/protocol.js';
+import type { ClockSpan, EmbeddingSettings } from '../runner/protocol.js';
 import { runPlan } from '../runner/run.js';
 import { RunDirectory, type RunStatus } from '../runner/run-directory.js';
 import { verifyFit } from '../runner/shape-plan.js';
@@ -61,7 +61,7 @@ export function versions(): Readonly<Record<string, string>> {
 export async function composedRun(given: Plan, options: ComposedRunOptions): Promise<ComposedRun> {
   const plan = await withCompiledPrograms(given, options);
   const directory = await openDirectory(plan, options);
-  const comparing = compareWithLock(given, options, directory);
+  const comparing = compareWithLock(given, plan, options, directory);
   const digesting = directory === undefined ? undefined : digestModel(plan, directory);
   // Waited for below, unless the run itself throws.
   digesting?.catch(() => undefined);
@@ -91,12 +91,13 @@ export async function composedRun(given: Plan, options: ComposedRunOptions): Pro
 /** Beside the run, and told when it is found out; a recipe without a lock loads nothing for it. */
 async function compareWithLock(
   plan: Plan,
+  resolved: Plan,
   options: ComposedRunOptions,
   directory: RunDirectory | undefined,
 ): Promise<void> {
   if (options.lock === false || !existsSync(lockFileOf(plan.file))) return;
   const { departureOf, departureText } = await import('../share/departure.js');
-  const departure = await departureOf(plan, versions());
+  const departure = await departureOf(plan, resolved, versions());
   if (departure === null) return;
   if (directory !== undefined) directory.lock = { file: departure.lock, departs: departure.departs };
   if (departure.departs.length > 0) {
@@ -105,12 +106,38 @@ async function compareWithLock(
 }
 
 /** Programs of cards come from the cache; a recipe without cards loads nothing for it. */
-async function withCompiledPrograms(plan: Plan, options: ComposedRunOptions): Promise<Plan> {
+async function withCompiledPrograms(
+  plan: Plan,
+  options: Pick<ComposedRunOptions, 'recipeArguments' | 'onEvent'>,
+): Promise<Plan> {
   if (!Object.values(plan.devices).some((device) => device.kind === 'ai100')) return plan;
   const { resolvePrograms } = await import('./compile.js');
   return resolvePrograms(plan, {
     args: options.recipeArguments ?? [],
     notice: (message) => options.onEvent?.({ type: 'notice', message }),
+  });
+}
+
+export interface ComposedStreamOptions {
+  readonly items: AsyncIterable<LoadedInputs>;
+  readonly onItem: (record: ItemRecord) => void;
+  readonly onEvent?: (event: RunEvent) => void;
+  readonly signal?: AbortSignal;
+  readonly recipeArguments?: readonly string[];
+  readonly embeddings?: EmbeddingSettings;
+}
+
+/** A run over items of any number: records go to `onItem` and nowhere else, and no picture is drawn. */
+export async function composedStream(given: Plan, options: ComposedStreamOptions): Promise<RunResultRecord> {
+  const plan = withoutOverlay(await withCompiledPrograms(given, options));
+  const { recipeArguments: _, onEvent, ...rest } = options;
+  return runPlan(plan, {
+    ...rest,
+    verify: (...args) => {
+      for (const message of verifyFit(...args)) onEvent?.({ type: 'notice', message: `warning: ${message}` });
+    },
+    exclusive: exclusiveLanes(plan),
+    ...(onEvent === undefined ? {} : { onEvent }),
   });
 }
 

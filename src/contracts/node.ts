@@ -7,6 +7,7 @@ import type { ProgramDescription, ProgramRole, ProgramSession } from './device.j
 import type { ErrorData } from './errors.js';
 import type { FamilyModel } from './family.js';
 import type { PortKind, PortValue } from './ports.js';
+import type { Tensor } from './tensor.js';
 
 /** JSON Schema of one option, with what editors show. A subset of draft 2020-12, kept as plain data. */
 export interface OptionSchema {
@@ -109,8 +110,20 @@ export interface NodeContext {
   progress(done: number, total: number, unit: string): void;
   /** Says something to whoever watches the run; the same sentence is shown once a run. Absent where nobody listens. */
   notice?(message: string): void;
+  /**
+   * Vision embeddings of earlier items and runs; absent when the run keeps none. Nodes that make pixels give them a
+   * `key` only where it is present: the key costs a digest of every picture.
+   */
+  readonly embeddings?: EmbeddingCache;
   /** Throws CANCELLED when the run was cancelled. Cheap: one atomic load; call it at every step. */
   checkCancelled(): void;
+}
+
+/** Content-addressed: a key stands for pixels; the cache itself adds which encoder on which device made the rows. */
+export interface EmbeddingCache {
+  /** A copy of its own for whoever asks. */
+  get(key: string): Promise<Tensor<'float32' | 'float16'> | undefined>;
+  put(key: string, rows: Tensor<'float32' | 'float16'>): Promise<void>;
 }
 
 /** What nodes see of a model folder, inside a worker. */

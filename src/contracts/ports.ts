@@ -60,6 +60,8 @@ export interface PixelsValue {
   readonly kind: 'pixels';
   readonly tensor: Tensor<'float32'> | null;
   readonly images: readonly ImageInfo[];
+  /** SHA-256 of what the pixels were made from and how; absent where nobody caches by it. */
+  readonly key?: string;
 }
 
 export interface TokensValue {
@@ -78,6 +80,8 @@ export interface TokensValue {
 export interface EmbeddingsValue {
   readonly kind: 'embeddings';
   readonly tensor: Tensor<'float32' | 'float16'> | null;
+  /** Where the rows came from, in runs that cache them. */
+  readonly cache?: 'hit' | 'miss';
 }
 
 export type FinishReason = 'eos' | 'stop' | 'length' | 'context' | 'cancelled';

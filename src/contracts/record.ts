@@ -74,6 +74,8 @@ export interface ItemRecord {
   readonly generatedIds?: readonly number[];
   readonly text?: string;
   readonly metrics?: RunMetrics;
+  /** Whether the vision embeddings were known; absent in runs that cache none and for items without a picture. */
+  readonly embeddings?: 'hit' | 'miss';
 }
 
 export interface RunResultRecord {

@@ -57,3 +57,12 @@ export async function modelDigests(folder: ModelFolder): Promise<Readonly<Record
   for (const [name, path] of [...paths].sort(([a], [b]) => (a < b ? -1 : 1))) digests[name] = await fileDigest(path);
   return digests;
 }
+
+/** One digest for all files of a program: an ONNX file with the weights beside it, or a compiled folder. */
+export async function programDigest(path: string): Promise<string> {
+  const compiled = join(path, 'programqpc.bin');
+  const files = existsSync(compiled) ? [compiled] : [path, ...externalData(path)];
+  const hash = createHash('sha256');
+  for (const file of files) hash.update(`${basename(file)} ${await fileDigest(file)}\n`);
+  return hash.digest('hex');
+}

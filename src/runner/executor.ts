@@ -13,6 +13,7 @@ import { keepOutputs } from './kept.js';
 import { HOST, isOneWorker, type LaneKey, laneOf, programOf, type TaskRunner } from './lanes.js';
 import type { LedgerBook } from './ledger.js';
 import {
+  type EmbeddingSettings,
   monotonicMs,
   type NodeMessage,
   type NodeTask,
@@ -32,6 +33,7 @@ export interface ExecuteRequest {
   readonly ledger: LedgerBook;
   /** [0] becomes 1 when the run shall stop. Must lie on a SharedArrayBuffer. */
   readonly cancel: Int32Array;
+  readonly embeddings?: EmbeddingSettings;
   readonly onEvent?: (event: RunEvent) => void;
   /** Called with each item as soon as it is done. */
   readonly onItem?: (record: ItemRecord) => void;
@@ -199,7 +201,7 @@ class Execution {
   }
 
   async #submit(node: PlanNode, group: readonly ItemState[]): Promise<TaskReply> {
-    const { runner, ledger, cancel } = this.#r;
+    const { runner, ledger, cancel, embeddings } = this.#r;
     const lane = laneOf(node);
     const { port1, port2 } = new MessageChannel();
     const ended = this.#listen(port1, node, group);
@@ -221,6 +223,7 @@ class Execution {
             items,
             outputs: Object.fromEntries(Object.entries(node.manifest.outputs).map(([k, v]) => [k, v.kind])),
             keep,
+            ...(embeddings === undefined ? {} : { embeddings }),
             cancel,
             port: port2,
             sentAt: monotonicMs(),

@@ -53,6 +53,7 @@ export class ItemState {
   readonly #kept = new Map<string, LaneKey>();
   #images: readonly ImageInfo[] = [];
   #prompt: { readonly text: string; readonly ids: readonly number[]; readonly visionTokens: number } | undefined;
+  #embeddings: 'hit' | 'miss' | undefined;
   #completion: { readonly order: number; readonly value: CompletionValue; readonly ttftMs: number } | undefined;
 
   /**
@@ -148,6 +149,7 @@ export class ItemState {
 
   #note(order: number, value: PortValue, clock: ReplyClock): void {
     if (value.kind === 'pixels') this.#images = value.images;
+    if (value.kind === 'embeddings') this.#embeddings = value.cache ?? this.#embeddings;
     if (value.kind === 'tokens') {
       this.#prompt = { text: value.text, ids: Array.from(value.ids), visionTokens: value.visionTokens };
     }
@@ -178,6 +180,7 @@ export class ItemState {
       ...(this.#completion === undefined ? {} : { generatedIds: Array.from(this.#completion.value.ids) }),
       ...(text === undefined ? {} : { text }),
       ...(metrics === undefined ? {} : { metrics }),
+      ...(this.#embeddings === undefined ? {} : { embeddings: this.#embeddings }),
     };
   }
 

@@ -48,6 +48,14 @@ export interface KeepOutput {
   readonly send: boolean;
 }
 
+/** Where vision embeddings are kept for later items, and how much of them. */
+export interface EmbeddingSettings {
+  readonly memoryBytes: number;
+  /** null: in memory only. */
+  readonly folder: string | null;
+  readonly diskBytes: number;
+}
+
 export interface NodeTask {
   readonly type: 'node';
   readonly node: string;
@@ -63,6 +71,8 @@ export interface NodeTask {
   readonly outputs: Readonly<Record<string, string>>;
   /** Output ports whose values stay in the worker. */
   readonly keep: Readonly<Record<string, KeepOutput>>;
+  /** Absent: the run keeps no vision embeddings. */
+  readonly embeddings?: EmbeddingSettings;
   /** [0] becomes 1 when the run is cancelled. */
   readonly cancel: Int32Array;
   /** Streams NodeMessage; the last one is `end` and carries the reply. */

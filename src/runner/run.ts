@@ -8,7 +8,7 @@ import type { LoadedInputs } from './inputs/load.js';
 import type { RunItem } from './item.js';
 import { LedgerBook } from './ledger.js';
 import { type PoolOptions, WorkerPools } from './pool.js';
-import type { ClockSpan } from './protocol.js';
+import type { ClockSpan, EmbeddingSettings } from './protocol.js';
 import { SwappingTasks } from './swap.js';
 
 export interface RunPlanOptions {
@@ -24,6 +24,8 @@ export interface RunPlanOptions {
   readonly poolOptions?: PoolOptions;
   /** Lanes (`DEVICE PROGRAM`) of which one at a time may be active. */
   readonly exclusive?: readonly (readonly string[])[];
+  /** Keeps vision embeddings for items that show the same pictures. Default: none are kept. */
+  readonly embeddings?: EmbeddingSettings;
   readonly verify?: (plan: Plan, node: PlanNode, outputs: NodeOutputs) => void;
 }
 
@@ -35,7 +37,7 @@ export async function runPlan(plan: Plan, options: RunPlanOptions): Promise<RunR
   const stop = (): void => {
     Atomics.store(cancel, 0, 1);
   };
-  const { signal, onEvent, onItem, verify } = options;
+  const { signal, onEvent, onItem, verify, embeddings } = options;
   if (signal?.aborted === true) stop();
   signal?.addEventListener('abort', stop, { once: true });
   const pools = new WorkerPools(options.poolOptions);
@@ -49,6 +51,7 @@ export async function runPlan(plan: Plan, options: RunPlanOptions): Promise<RunR
       ...(onEvent === undefined ? {} : { onEvent }),
       ...(onItem === undefined ? {} : { onItem }),
       ...(verify === undefined ? {} : { verify }),
+      ...(embeddings === undefined ? {} : { embeddings }),
     });
   } catch (error) {
     throw VlmError.wrap(error, 'INTERNAL', { what: 'The runner failed' });

@@ -5,11 +5,21 @@
 import { threadId } from 'node:worker_threads';
 import type { DeviceDriver, ProgramRole, ProgramSession } from '../contracts/device.js';
 import { type ErrorData, VlmError } from '../contracts/errors.js';
-import type { ItemResult, LedgerStage, ModelContext, NodeContext, NodeInputs, NodeModule } from '../contracts/node.js';
+import type {
+  EmbeddingCache,
+  ItemResult,
+  LedgerStage,
+  ModelContext,
+  NodeContext,
+  NodeInputs,
+  NodeModule,
+} from '../contracts/node.js';
 import type { RecipeModel } from '../contracts/recipe.js';
+import { EmbeddingStore } from './embedding-store.js';
 import { KeptValues } from './kept.js';
 import {
   type ClockSpan,
+  type EmbeddingSettings,
   monotonicMs,
   type NodeMessage,
   type NodeTask,
@@ -28,6 +38,8 @@ export interface WorkerRegistries {
   loadDriver(kind: string): Promise<DeviceDriver>;
   openModel(model: RecipeModel): Promise<ModelContext>;
   programPath(model: RecipeModel, role: ProgramRole): Promise<string>;
+  /** What tells one compiled program from another: a digest of its files. */
+  programDigest?(path: string): Promise<string>;
 }
 
 export type WorkerHandler = (task: WorkerTask) => Promise<TaskReply | undefined>;
@@ -51,6 +63,7 @@ class Worker {
   readonly #modules = new Map<string, Promise<NodeModule>>();
   readonly #sessions = new Map<string, Promise<ProgramSession>>();
   readonly #kept = new KeptValues();
+  readonly #embeddings = new Map<string, EmbeddingStore>();
   #lastEnd = 0;
   #emulated = false;
 
@@ -179,10 +192,31 @@ class Worker {
       emitText: (item, piece) => post({ type: 'text', item, piece }),
       progress: (done, total, unit) => post({ type: 'progress', done, total, unit }),
       notice: (message) => post({ type: 'notice', message }),
+      ...(task.embeddings === undefined ? {} : { embeddings: this.#cache(task.embeddings, task) }),
       checkCancelled: () => {
         if (Atomics.load(task.cancel, 0) !== 0) throw new VlmError('CANCELLED', { what: 'The run was cancelled' });
       },
     };
+  }
+
+  #cache(settings: EmbeddingSettings, { model, program }: NodeTask): EmbeddingCache {
+    const name = JSON.stringify([settings, model, program]);
+    let store = this.#embeddings.get(name);
+    if (store === undefined) {
+      store = new EmbeddingStore(settings, () => this.#encoder(model, program));
+      this.#embeddings.set(name, store);
+    }
+    return store;
+  }
+
+  /** Which program on which kind of device makes the rows: an emulated card is not a card, and neither is a CPU. */
+  async #encoder(model: RecipeModel, program: ProgramRequest | null): Promise<string> {
+    const { programPath, programDigest } = this.#registries;
+    if (program === null || programDigest === undefined) {
+      throw new VlmError('INTERNAL', { what: 'Embeddings were asked for where no program makes them' });
+    }
+    const digest = await programDigest(await programPath(model, program.role));
+    return `${digest} ${program.device.kind}${program.device['emulated'] === true ? ' emulated' : ''}`;
   }
 
   #model(model: RecipeModel, record: Record_): Promise<ModelContext> {

@@ -21,4 +21,5 @@ export default createWorkerHandler({
     const { openModelFolder, requireProgram } = await import('../model/folder.js');
     return requireProgram(await openModelFolder(model), role);
   },
+  programDigest: async (path) => (await import('../model/digest.js')).programDigest(path),
 });

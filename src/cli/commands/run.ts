@@ -5,19 +5,15 @@ import { VlmError } from '../../contracts/errors.js';
 import type { AnswerValue } from '../../contracts/ports.js';
 import type { Diagnostic, Plan } from '../../contracts/recipe.js';
 import type { ItemRecord, RunResultRecord } from '../../contracts/record.js';
+import { addDatasetOptions, type DatasetFlags } from '../dataset-options.js';
 import { exitCodeOf, formatError } from '../failure.js';
 import { harmless, type Io } from '../io.js';
 import { Progress } from '../progress.js';
-import { addRecipeOptions, collect, compileAndTell, type RecipeFlags, recipeArguments } from '../recipe-options.js';
+import { addRecipeOptions, collect, compileAndTell, recipeArguments } from '../recipe-options.js';
 import { type SignalWatch, watchSignals } from '../signals.js';
 import { summary } from '../summary.js';
 
-export interface RunFlags extends RecipeFlags {
-  readonly input?: readonly string[];
-  readonly out?: string;
-  readonly trace?: string;
-  readonly quiet?: boolean;
-}
+export type RunFlags = DatasetFlags;
 
 export function runCommand(io: Io): Command {
   const command = new Command('run')
@@ -28,7 +24,7 @@ export function runCommand(io: Io): Command {
       'give an input: a file, an address, a data URL, - for standard input; text, or @file',
       collect,
     );
-  return addRecipeOptions(command)
+  return addDatasetOptions(addRecipeOptions(command))
     .option('--out <dir>', 'keep run record, answer and overlay picture in this folder')
     .option('--trace <file>', 'write where the time went, for chrome://tracing or ui.perfetto.dev')
     .option('--quiet', 'no progress and no summary')
@@ -47,6 +43,10 @@ Examples:
 export async function run(file: string, flags: RunFlags, io: Io): Promise<number> {
   const signals = watchSignals();
   try {
+    if (flags.dataset !== undefined) {
+      const { runDatasetCommand } = await import('../dataset.js');
+      return await runDatasetCommand(file, flags, io, signals);
+    }
     return await runWatched(file, flags, io, signals);
   } finally {
     signals.release();

@@ -2,7 +2,7 @@
 import type { ProgramDescription, ProgramSession } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
 import type { FamilyModel } from '../../contracts/family.js';
-import type { ItemResult, NodeContext, NodeInputs } from '../../contracts/node.js';
+import type { EmbeddingCache, ItemResult, NodeContext, NodeInputs } from '../../contracts/node.js';
 import type { EmbeddingsValue, ImageInfo, PixelsValue } from '../../contracts/ports.js';
 import type { Tensor } from '../../contracts/tensor.js';
 
@@ -10,25 +10,53 @@ interface Work {
   readonly index: number;
   readonly pixels: Tensor<'float32'>;
   readonly images: readonly ImageInfo[];
+  readonly key?: string;
 }
 
 export async function run(items: readonly NodeInputs[], context: NodeContext): Promise<readonly ItemResult[]> {
   const results: ItemResult[] = items.map(() => embeddings(null));
-  const work: Work[] = [];
+  let work: Work[] = [];
   for (const [index, item] of items.entries()) {
-    const { tensor, images } = pixelsOf(item);
+    const { tensor, images, key } = pixelsOf(item);
     // A text-only prompt runs no vision program.
-    if (tensor !== null && images.length > 0) work.push({ index, pixels: tensor, images });
+    if (tensor !== null && images.length > 0) {
+      work.push({ index, pixels: tensor, images, ...(key === undefined ? {} : { key }) });
+    }
   }
+  if (context.embeddings !== undefined) work = await takeKnown(work, results, context.embeddings);
   if (work.length === 0) return results;
   const [{ family }, session] = await Promise.all([context.model(), context.program()]);
   const size = tilesAreFree(session.describe()) ? batchSize(context) : 1;
   for (let at = 0; at < work.length; at += size) {
     const group = work.slice(at, at + size);
-    for (const [index, result] of await encodeGroup(group, family, session, context)) results[index] = result;
+    for (const [index, result] of await encodeGroup(group, family, session, context)) {
+      results[index] = await keep(result, group.find((w) => w.index === index)?.key, context.embeddings);
+    }
     if (items.length > 1) context.progress(Math.min(at + size, work.length), work.length, 'items');
   }
   return results;
+}
+
+/** Answers what the cache knows; the rest is work. */
+async function takeKnown(work: readonly Work[], results: ItemResult[], cache: EmbeddingCache): Promise<Work[]> {
+  const left: Work[] = [];
+  for (const one of work) {
+    const rows = one.key === undefined ? undefined : await cache.get(one.key);
+    if (rows === undefined) left.push(one);
+    else results[one.index] = embeddings(rows, 'hit');
+  }
+  return left;
+}
+
+async function keep(
+  result: ItemResult,
+  key: string | undefined,
+  cache: EmbeddingCache | undefined,
+): Promise<ItemResult> {
+  if (cache === undefined || key === undefined || !result.ok) return result;
+  const { tensor } = result.outputs['embeddings'] as EmbeddingsValue;
+  if (tensor !== null) await cache.put(key, tensor);
+  return embeddings(tensor, 'miss');
 }
 
 function pixelsOf(item: NodeInputs): PixelsValue {
@@ -124,6 +152,7 @@ function split(rows: Tensor, group: readonly Work[]): readonly (readonly [number
   });
 }
 
-function embeddings(tensor: Tensor | null): ItemResult {
-  return { ok: true, outputs: { embeddings: { kind: 'embeddings', tensor } as EmbeddingsValue } };
+function embeddings(tensor: Tensor | null, cache?: 'hit' | 'miss'): ItemResult {
+  const value = { kind: 'embeddings', tensor, ...(cache === undefined ? {} : { cache }) };
+  return { ok: true, outputs: { embeddings: value as EmbeddingsValue } };
 }

@@ -1,4 +1,5 @@
 /** preprocess: (image(s), prompt | messages) -> (pixels float32 [tiles, 3, S, S], tokens int32 [prompt_len]). */
+import { createHash } from 'node:crypto';
 import { VlmError } from '../../contracts/errors.js';
 import type { FamilyModel, ImageLayout } from '../../contracts/family.js';
 import type { ItemResult, ModelContext, NodeContext, NodeInputs, NodeOutputs } from '../../contracts/node.js';
@@ -13,6 +14,7 @@ import type {
 import { tensor } from '../../contracts/tensor.js';
 import { type DecodeOptions, decodeImage, readImageSize } from '../../image/decode.js';
 import { loadKernels } from '../../image/native.js';
+import { PREPROCESSING_VERSION } from '../../image/preprocessing-version.js';
 import { normalizationTable, tileElements, writeTiles } from '../../image/tiles.js';
 import { type PreparedPrompt, type PromptRequest, preparePrompt } from '../../prompt/prepare.js';
 
@@ -152,5 +154,25 @@ async function readPixels(
     return image === undefined || layout === undefined ? [] : [imageInfo(image, layout)];
   });
   const { width, height } = first.tileSize;
-  return { kind: 'pixels', tensor: tensor('float32', [tiles, 3, height, width], output), images: infos };
+  const key = context.embeddings === undefined ? undefined : contentKey(images, { order, layouts }, family, decoding);
+  return {
+    kind: 'pixels',
+    tensor: tensor('float32', [tiles, 3, height, width], output),
+    images: infos,
+    ...(key === undefined ? {} : { key }),
+  };
+}
+
+/** Of everything that the pixels depend on: the pictures' bytes, their order, and how they are cut and normalised. */
+function contentKey(
+  images: readonly ImageValue[],
+  { order, layouts }: Pick<PreparedPrompt, 'order' | 'layouts'>,
+  family: FamilyModel,
+  decoding: DecodeOptions,
+): string {
+  const hash = createHash('sha256');
+  const how = [PREPROCESSING_VERSION, family.family, family.normalization, decoding, order, layouts];
+  hash.update(`${JSON.stringify(how)}\n`);
+  for (const { bytes } of images) hash.update(createHash('sha256').update(bytes).digest());
+  return hash.digest('hex');
 }

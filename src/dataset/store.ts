@@ -1,0 +1,225 @@
+/**
+ * Results of a dataset: results.jsonl (one line an item, in the order they finish) and dataset.json (whose results they
+ * are). A line is written whole or not at all as far as a reader can tell: a torn last line, all that a kill or a full
+ * disk can leave, is cut off when the store is opened again.
+ */
+import { createReadStream } from 'node:fs';
+import { type FileHandle, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { VlmError } from '../contracts/errors.js';
+import { writeFileAtomic } from '../util/atomic-write.js';
+
+export const RESULTS = 'results.jsonl';
+const ABOUT = 'dataset.json';
+const LOCK = '.vlm-run.lock';
+
+/** What a store's rows come from; rows of another recipe are never mixed in. */
+export interface StoreIdentity {
+  readonly format: 1;
+  readonly recipe: string;
+  /** SHA-256 of the resolved recipe, the inputs given beside the dataset and the list of sources. */
+  readonly sha256: string;
+  readonly sources: readonly string[];
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+export interface ResultRow {
+  readonly id: string;
+  readonly ok: boolean;
+  readonly [key: string]: unknown;
+}
+
+export class ResultStore {
+  readonly path: string;
+  /** Ids of finished items: those of an earlier run that ended early, then those of this one. */
+  readonly done: Set<string>;
+  readonly #folder: string;
+  readonly #file: FileHandle;
+  #size: number;
+  #writing: Promise<void> = Promise.resolve();
+  #failed: unknown;
+
+  private constructor(folder: string, file: FileHandle, size: number, done: Set<string>) {
+    this.#folder = folder;
+    this.path = join(folder, RESULTS);
+    this.#file = file;
+    this.#size = size;
+    this.done = done;
+  }
+
+  /**
+   * Throws USAGE when the folder holds results and `resume` is not asked for, or holds those of something else;
+   * OUTPUT_UNWRITABLE when another run writes there or the folder cannot be written.
+   */
+  static async open(folder: string, identity: StoreIdentity, resume: boolean): Promise<ResultStore> {
+    await mkdir(folder, { recursive: true }).catch((cause: unknown) => {
+      throw unwritable(folder, cause);
+    });
+    await takeLock(folder);
+    try {
+      const path = join(folder, RESULTS);
+      const size = (await stat(path).catch(() => ({ size: 0 }))).size;
+      if (size > 0 && !resume) {
+        throw new VlmError('USAGE', {
+          what: 'The folder holds results already',
+          where: path,
+          hint: 'add --resume to go on with them, or name another folder',
+        });
+      }
+      if (size > 0) await checkIdentity(folder, identity);
+      const { done, whole } = await readDone(path);
+      await writeFileAtomic(join(folder, ABOUT), `${JSON.stringify(identity, null, 2)}\n`);
+      const file = await open(path, size > 0 ? 'r+' : 'w').catch((cause: unknown) => {
+        throw unwritable(path, cause);
+      });
+      await file.truncate(whole);
+      return new ResultStore(folder, file, whole, done);
+    } catch (error) {
+      await rm(join(folder, LOCK), { force: true });
+      throw error;
+    }
+  }
+
+  /** Rows are written in the order given. A row that could not be written is taken back and the error thrown. */
+  add(row: ResultRow): Promise<void> {
+    const writing = this.#writing.then(() => this.#append(row));
+    this.#writing = writing.catch(() => undefined);
+    return writing;
+  }
+
+  async #append(row: ResultRow): Promise<void> {
+    if (this.#failed !== undefined) throw unwritable(this.path, this.#failed);
+    const bytes = new TextEncoder().encode(`${JSON.stringify(row)}\n`);
+    try {
+      let at = 0;
+      while (at < bytes.length) {
+        const { bytesWritten } = await this.#file.write(bytes, at, bytes.length - at, this.#size + at);
+        at += bytesWritten;
+      }
+      this.#size += bytes.length;
+      this.done.add(row.id);
+    } catch (error) {
+      this.#failed = error;
+      await this.#file.truncate(this.#size).catch(() => undefined);
+      throw unwritable(this.path, error);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#writing;
+    await this.#file.sync().catch(() => undefined);
+    await this.#file.close();
+    await rm(join(this.#folder, LOCK), { force: true });
+  }
+}
+
+/** Finished ids, and how many bytes of the file are whole lines. */
+async function readDone(path: string): Promise<{ readonly done: Set<string>; readonly whole: number }> {
+  const done = new Set<string>();
+  let whole = 0;
+  let rest: Buffer = Buffer.alloc(0);
+  let line = 0;
+  const exists = await stat(path).catch(() => null);
+  if (exists === null) return { done, whole };
+  for await (const chunk of createReadStream(path)) {
+    const bytes = Buffer.concat([rest, chunk as Buffer]);
+    let from = 0;
+    for (let end = bytes.indexOf(10, from); end >= 0; end = bytes.indexOf(10, from)) {
+      line++;
+      done.add(idOf(bytes.toString('utf8', from, end), path, line));
+      whole += end + 1 - from;
+      from = end + 1;
+    }
+    rest = bytes.subarray(from);
+  }
+  return { done, whole };
+}
+
+function idOf(text: string, path: string, line: number): string {
+  try {
+    const row: unknown = JSON.parse(text);
+    if (typeof row === 'object' && row !== null && 'id' in row && typeof row.id === 'string') return row.id;
+  } catch {
+    // Told below.
+  }
+  throw new VlmError('INPUT_UNREADABLE', {
+    what: 'A line of the results is not a result',
+    received: text.slice(0, 60),
+    where: `${path}:${line}`,
+    hint: 'remove that line: its item runs again; or start anew in another folder',
+  });
+}
+
+async function checkIdentity(folder: string, identity: StoreIdentity): Promise<void> {
+  const path = join(folder, ABOUT);
+  const text = await readFile(path, 'utf8').catch(() => null);
+  if (text === null) {
+    throw new VlmError('USAGE', {
+      what: 'The results in this folder do not say what they are results of',
+      where: path,
+      hint: 'start anew in another folder',
+    });
+  }
+  let sha256: unknown;
+  try {
+    ({ sha256 } = JSON.parse(text) as { sha256?: unknown });
+  } catch {
+    sha256 = undefined;
+  }
+  if (sha256 === identity.sha256) return;
+  throw new VlmError('USAGE', {
+    what: 'The results in this folder are those of another recipe, other inputs or another dataset',
+    expected: `results of ${identity.recipe} as it is now`,
+    where: path,
+    hint: 'resume with the same recipe, options and dataset, or name another folder',
+  });
+}
+
+/** A file with the owner's process id. One that a killed process left is taken over. */
+async function takeLock(folder: string): Promise<void> {
+  const path = join(folder, LOCK);
+  for (let attempt = 0; attempt < 2; attempt++) {
+    try {
+      const file = await open(path, 'wx');
+      await file.writeFile(String(process.pid));
+      await file.close();
+      return;
+    } catch (error) {
+      if (errorCode(error) !== 'EEXIST') throw unwritable(path, error);
+    }
+    const owner = Number(await readFile(path, 'utf8').catch(() => ''));
+    if (isAlive(owner)) {
+      throw new VlmError('OUTPUT_UNWRITABLE', {
+        what: 'Another run writes its results into this folder',
+        received: `process ${owner}`,
+        where: folder,
+        hint: 'wait for it, or name another folder',
+      });
+    }
+    await rm(path, { force: true });
+  }
+  throw new VlmError('OUTPUT_UNWRITABLE', { what: 'The folder of the results is in use', where: folder });
+}
+
+function isAlive(pid: number): boolean {
+  if (!Number.isInteger(pid) || pid <= 0) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errorCode(error) === 'EPERM';
+  }
+}
+
+function errorCode(error: unknown): unknown {
+  return typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
+}
+
+function unwritable(path: string, cause: unknown): VlmError {
+  return VlmError.wrap(cause, 'OUTPUT_UNWRITABLE', {
+    what: 'Results cannot be written',
+    received: cause instanceof Error ? cause.message : String(cause),
+    where: path,
+    hint: 'check that the folder may be written to and has room; --resume goes on from what is there',
+  });
+}

@@ -1,0 +1,128 @@
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { VlmError } from '../../src/contracts/errors.js';
+import { segmentPattern } from '../../src/dataset/match.js';
+import { type DatasetItem, datasetItems, type SourceOptions } from '../../src/dataset/source.js';
+
+const test = suite<{ folder: string }>('dataset source');
+
+test.before.each(async (context) => {
+  context.folder = await mkdtemp(join(tmpdir(), 'vlm-source-'));
+});
+test.after.each(async ({ folder }) => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+const INPUTS = { image: { type: 'image' }, prompt: { type: 'text' } };
+async function read(folder: string, sources: readonly string[], more: Partial<SourceOptions> = {}) {
+  const items: DatasetItem[] = [];
+  const options = { imageInput: 'image', inputs: INPUTS, cwd: folder, ...more };
+  for await (const item of datasetItems(sources, options)) items.push(item);
+  return items;
+}
+const ids = (items: readonly DatasetItem[]) => items.map((item) => item.id);
+async function codeOf(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+  } catch (error) {
+    assert.instance(error, VlmError);
+    return (error as VlmError).code;
+  }
+  return 'none';
+}
+
+test('a segment pattern is of one folder, and hidden files want a dot', () => {
+  assert.ok(segmentPattern('*.jpg').test('a.jpg'));
+  assert.not.ok(segmentPattern('*.jpg').test('.a.jpg'));
+  assert.ok(segmentPattern('.*').test('.a'));
+  assert.ok(segmentPattern('a?.png').test('ab.png'));
+  assert.not.ok(segmentPattern('a?.png').test('a.png'));
+  assert.not.ok(segmentPattern('a.png').test('axpng'));
+  assert.ok(segmentPattern('(a)+[b].png').test('(a)+[b].png'));
+});
+
+test('files, folders and patterns, in an order that stays', async ({ folder }) => {
+  await mkdir(join(folder, 'a', 'deep'), { recursive: true });
+  for (const name of ['a/2.jpg', 'a/1.png', 'a/note.txt', 'a/deep/3.jpg', 'z.webp']) {
+    await writeFile(join(folder, name), '');
+  }
+  assert.equal(ids(await read(folder, ['a'])), ['a/1.png', 'a/2.jpg']);
+  assert.equal(ids(await read(folder, ['a/*.jpg'])), ['a/2.jpg']);
+  assert.equal(ids(await read(folder, ['**/*.jpg'])), ['a/2.jpg', 'a/deep/3.jpg']);
+  assert.equal(ids(await read(folder, ['z.webp', 'a/1.png'])), ['z.webp', 'a/1.png']);
+  assert.equal(ids(await read(folder, [join(folder, 'z.webp')])), ['z.webp']);
+});
+
+test('the same file twice has two ids', async ({ folder }) => {
+  await writeFile(join(folder, 'a.png'), '');
+  assert.equal(ids(await read(folder, ['a.png', 'a.png', '*.png'])), ['a.png', 'a.png#2', 'a.png#3']);
+});
+
+test('a pattern does not follow links to folders in a circle', async ({ folder }) => {
+  await mkdir(join(folder, 'a'));
+  await writeFile(join(folder, 'a', '1.png'), '');
+  await symlink(folder, join(folder, 'a', 'up'));
+  assert.equal(ids(await read(folder, ['**/*.png'])), ['a/1.png']);
+});
+
+test('what names nothing is an error, not an empty dataset', async ({ folder }) => {
+  await mkdir(join(folder, 'empty'));
+  for (const source of ['none.png', '*.png', 'empty', 'none/**/*.jpg']) {
+    assert.is(await codeOf(read(folder, [source])), 'INPUT_UNREADABLE', source);
+  }
+  await writeFile(join(folder, 'a.png'), '');
+  assert.is(await codeOf(read(folder, ['a.png'], { imageInput: null })), 'USAGE');
+});
+
+test('JSONL rows: ids of their own or of their line; bad ones fail alone', async ({ folder }) => {
+  const rows = [
+    '\uFEFF{"id": "one", "image": "a.png", "prompt": "Hi?", "label": "mine"}',
+    '',
+    '{"id": 2, "prompt": "Only text"}\r',
+    'no json',
+    '[1]',
+    '{"label": "nothing to ask"}',
+    '{"prompt": "last"}',
+  ];
+  await writeFile(join(folder, 'rows.jsonl'), rows.join('\n'));
+  const items = await read(folder, ['rows.jsonl']);
+  assert.equal(ids(items), ['one', '2', 'rows.jsonl:4', 'rows.jsonl:5', 'rows.jsonl:6', 'rows.jsonl:7']);
+  assert.equal(items[0]?.given, { image: 'a.png', prompt: 'Hi?' });
+  assert.is(items[0]?.folder, folder);
+  assert.equal(
+    items.map((item) => item.error?.code ?? null),
+    [null, null, 'INPUT_UNREADABLE', 'INPUT_UNREADABLE', 'INPUT_UNREADABLE', null],
+  );
+});
+
+test('CSV rows: quoted cells with commas and newlines, empty cells are not given', async ({ folder }) => {
+  await writeFile(join(folder, 'rows.csv'), 'id,image,prompt\nx,a.png,"What, and\nwhere?"\ny,,"He said ""hi"""\n');
+  await writeFile(join(folder, 'rows.tsv'), 'prompt\timage\nHi, you\tb.png\n');
+  const items = await read(folder, ['rows.csv', 'rows.tsv']);
+  assert.equal(ids(items), ['x', 'y', 'rows.tsv:2']);
+  assert.equal(
+    items.map((item) => item.given),
+    [
+      { image: 'a.png', prompt: 'What, and\nwhere?' },
+      { prompt: 'He said "hi"' },
+      { prompt: 'Hi, you', image: 'b.png' },
+    ],
+  );
+});
+
+test('a recipe with an input named id gets it', async ({ folder }) => {
+  await writeFile(join(folder, 'rows.jsonl'), '{"id": "7", "prompt": "x"}\n');
+  const [item] = await read(folder, ['rows.jsonl'], { inputs: { ...INPUTS, id: { type: 'text' } } });
+  assert.equal(item?.given, { id: '7', prompt: 'x' });
+  assert.is(item?.id, '7');
+});
+
+test('a CSV file that is none says so', async ({ folder }) => {
+  await writeFile(join(folder, 'rows.csv'), 'a,b\n"never closed,1\n');
+  assert.is(await codeOf(read(folder, ['rows.csv'])), 'INPUT_UNREADABLE');
+});
+
+test.run();

@@ -1,0 +1,118 @@
+import { spawn } from 'node:child_process';
+import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { VlmError } from '../../src/contracts/errors.js';
+import { ResultStore, type StoreIdentity } from '../../src/dataset/store.js';
+
+const test = suite<{ folder: string }>('dataset store');
+const WHO: StoreIdentity = { format: 1, recipe: 'r', sha256: 'aa', sources: ['x'], versions: {} };
+
+test.before.each(async (context) => {
+  context.folder = await mkdtemp(join(tmpdir(), 'vlm-store-'));
+});
+test.after.each(async ({ folder }) => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function codeOf(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+  } catch (error) {
+    assert.instance(error, VlmError);
+    return (error as VlmError).code;
+  }
+  return 'none';
+}
+const lines = async (folder: string): Promise<unknown[]> =>
+  (await readFile(join(folder, 'results.jsonl'), 'utf8'))
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line));
+
+test('rows come back as done when the store is opened again', async ({ folder }) => {
+  const first = await ResultStore.open(folder, WHO, false);
+  await Promise.all([first.add({ id: 'a', ok: true }), first.add({ id: 'b', ok: false })]);
+  await first.close();
+  const second = await ResultStore.open(folder, WHO, true);
+  assert.equal([...second.done], ['a', 'b']);
+  await second.add({ id: 'c', ok: true });
+  await second.close();
+  assert.equal(await lines(folder), [
+    { id: 'a', ok: true },
+    { id: 'b', ok: false },
+    { id: 'c', ok: true },
+  ]);
+});
+
+test('a torn last line is cut off: its item runs again', async ({ folder }) => {
+  const first = await ResultStore.open(folder, WHO, false);
+  await first.add({ id: 'a', ok: true });
+  await first.close();
+  await appendFile(join(folder, 'results.jsonl'), '{"id":"b","ok":tr');
+  const second = await ResultStore.open(folder, WHO, true);
+  assert.equal([...second.done], ['a']);
+  await second.add({ id: 'b', ok: true });
+  await second.close();
+  assert.equal(await lines(folder), [
+    { id: 'a', ok: true },
+    { id: 'b', ok: true },
+  ]);
+});
+
+test('a line that is no result is told with its number, and nothing is touched', async ({ folder }) => {
+  const first = await ResultStore.open(folder, WHO, false);
+  await first.add({ id: 'a', ok: true });
+  await first.close();
+  await appendFile(join(folder, 'results.jsonl'), 'garbage\n{"id":"c","ok":true}\n');
+  const before = await readFile(join(folder, 'results.jsonl'), 'utf8');
+  try {
+    await ResultStore.open(folder, WHO, true);
+    assert.unreachable();
+  } catch (error) {
+    assert.instance(error, VlmError);
+    assert.is((error as VlmError).code, 'INPUT_UNREADABLE');
+    assert.match((error as VlmError).details.where ?? '', /results\.jsonl:2$/);
+  }
+  assert.is(await readFile(join(folder, 'results.jsonl'), 'utf8'), before);
+});
+
+test('results are not overwritten, nor mixed with those of something else', async ({ folder }) => {
+  const first = await ResultStore.open(folder, WHO, false);
+  await first.add({ id: 'a', ok: true });
+  await first.close();
+  assert.is(await codeOf(ResultStore.open(folder, WHO, false)), 'USAGE');
+  assert.is(await codeOf(ResultStore.open(folder, { ...WHO, sha256: 'bb' }, true)), 'USAGE');
+  await writeFile(join(folder, 'dataset.json'), 'torn');
+  assert.is(await codeOf(ResultStore.open(folder, WHO, true)), 'USAGE');
+  await rm(join(folder, 'dataset.json'));
+  assert.is(await codeOf(ResultStore.open(folder, WHO, true)), 'USAGE');
+});
+
+test('two runs do not write into one folder; a dead one gives it up', async ({ folder }) => {
+  const first = await ResultStore.open(folder, WHO, false);
+  assert.is(await codeOf(ResultStore.open(folder, WHO, true)), 'OUTPUT_UNWRITABLE');
+  await first.close();
+  const gone = spawn(process.execPath, ['-e', '']);
+  await new Promise((resolve) => gone.once('exit', resolve));
+  await writeFile(join(folder, '.vlm-run.lock'), String(gone.pid));
+  const next = await ResultStore.open(folder, WHO, true);
+  await next.close();
+});
+
+test('a row that cannot be written ends the writing: nothing half stays, nothing later is added', async ({
+  folder,
+}) => {
+  const store = await ResultStore.open(folder, WHO, false);
+  await store.add({ id: 'a', ok: true });
+  await store.close();
+  // The file is closed: every write fails, as on a disk that is gone.
+  assert.is(await codeOf(store.add({ id: 'b', ok: true })), 'OUTPUT_UNWRITABLE');
+  assert.is(await codeOf(store.add({ id: 'c', ok: true })), 'OUTPUT_UNWRITABLE');
+  assert.equal([...store.done], ['a']);
+  assert.equal(await lines(folder), [{ id: 'a', ok: true }]);
+});
+
+test.run();

@@ -1,0 +1,113 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { VlmError } from '../../src/contracts/errors.js';
+import type { DatasetItem } from '../../src/dataset/source.js';
+import type { ResultRow } from '../../src/dataset/store.js';
+import { type SuperviseOptions, type SuperviseResult, supervise } from '../../src/dataset/supervise.js';
+
+const test = suite('dataset supervisor');
+const CHILD = new URL('./fakes/child.js', import.meta.url);
+
+async function* source(ids: readonly string[]): AsyncGenerator<DatasetItem> {
+  for (const id of ids) yield { id, given: {}, folder: '/' };
+}
+
+async function run(
+  ids: readonly string[],
+  given: Record<string, string> = {},
+  more: Partial<SuperviseOptions> = {},
+): Promise<{ readonly rows: ResultRow[]; readonly result: SuperviseResult; readonly notices: string[] }> {
+  const rows: ResultRow[] = [];
+  const notices: string[] = [];
+  const result = await supervise({
+    entry: CHILD,
+    start: { type: 'start', file: '', options: {}, given, arguments: [], embeddings: null },
+    items: source(ids),
+    onRow: async (row) => void rows.push(row),
+    onNotice: (message) => void notices.push(message),
+    quietMs: 20_000,
+    ...more,
+  });
+  return { rows, result, notices };
+}
+const outcome = (rows: readonly ResultRow[]) =>
+  Object.fromEntries(
+    rows.map((row) => [row.id, row.ok ? 'ok' : (row['error'] as { readonly code: string }).code] as const).sort(),
+  );
+
+test('every item gets one row', async () => {
+  const { rows, result } = await run(['a', 'bad', 'c', 'd', 'e'], { ahead: '3' });
+  assert.equal(outcome(rows), { a: 'ok', bad: 'IMAGE_UNREADABLE', c: 'ok', d: 'ok', e: 'ok' });
+  assert.is(rows.length, 5);
+  assert.equal([result.crashes, result.cancelled, result.ledgers.length], [0, false, 1]);
+});
+
+test('an item that crashes its process fails alone; its neighbours run again', async () => {
+  const { rows, result, notices } = await run(['a', 'b', 'crash', 'c', 'd', 'e'], { ahead: '4' });
+  assert.equal(outcome(rows), { a: 'ok', b: 'ok', c: 'ok', crash: 'WORKER_DIED', d: 'ok', e: 'ok' });
+  assert.is(rows.length, 6);
+  assert.is(result.crashes, 2);
+  assert.match(notices.join('\n'), /SIGSEGV.*run again, one by one/);
+});
+
+test('an item that hangs is ended by the watchdog', async () => {
+  const { rows, result } = await run(['a', 'hang', 'b'], { ahead: '2' }, { quietMs: 1500 });
+  assert.equal(outcome(rows), { a: 'ok', b: 'ok', hang: 'WORKER_DIED' });
+  assert.is(result.crashes, 2);
+  const hang = rows.find((row) => row.id === 'hang');
+  assert.match((hang?.['error'] as { readonly what: string }).what, /no sign of life/);
+});
+
+test('a child that never starts is tried twice, and then the run ends with the story', async () => {
+  try {
+    await run(['a'], { mode: 'dead' });
+    assert.unreachable();
+  } catch (error) {
+    assert.instance(error, VlmError);
+    assert.is((error as VlmError).code, 'WORKER_DIED');
+    assert.match((error as VlmError).details.what, /SIGKILL/);
+  }
+});
+
+test('what is nobody’s fault but the model’s ends the run, and no row is written', async () => {
+  const rows: ResultRow[] = [];
+  try {
+    await run(['a', 'b'], { mode: 'fatal' }, { onRow: async (row) => void rows.push(row) });
+    assert.unreachable();
+  } catch (error) {
+    assert.instance(error, VlmError);
+    assert.is((error as VlmError).code, 'MODEL_MISSING');
+  }
+  assert.equal(rows, []);
+});
+
+test('a row that cannot be kept ends the run', async () => {
+  const full = new VlmError('OUTPUT_UNWRITABLE', { what: 'The disk is full' });
+  try {
+    await run(['a', 'b', 'c'], {}, { onRow: () => Promise.reject(full) });
+    assert.unreachable();
+  } catch (error) {
+    assert.is(error, full);
+  }
+});
+
+test('a cancelled run draws no more items', async () => {
+  const stop = new AbortController();
+  const rows: ResultRow[] = [];
+  const ids = Array.from({ length: 500 }, (_, i) => `item ${i}`);
+  const { result } = await run(
+    ids,
+    { ahead: '2' },
+    {
+      signal: stop.signal,
+      onRow: async (row) => {
+        rows.push(row);
+        if (rows.length === 3) stop.abort();
+      },
+    },
+  );
+  assert.is(result.cancelled, true);
+  assert.ok(rows.length >= 3 && rows.length < 50, `${rows.length} rows`);
+});
+
+test.run();

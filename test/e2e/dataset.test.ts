@@ -1,0 +1,180 @@
+// Datasets through the command, with the demonstration model.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { packageRoot } from '../../src/util/package-root.js';
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+const ROOT = packageRoot();
+const RECIPE = join(ROOT, 'pipelines', 'internvl.yaml');
+
+const test = suite<{ folder: string }>('dataset runs');
+test.before.each(async (context) => {
+  context.folder = await mkdtemp(join(tmpdir(), 'vlm-dataset-'));
+});
+test.after.each(async ({ folder }) => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+interface Row {
+  readonly id: string;
+  readonly ok: boolean;
+  readonly text?: string;
+  readonly generatedIds?: readonly number[];
+  readonly embeddings?: string;
+  readonly error?: { readonly code: string };
+  readonly metrics?: { readonly ttftMs: number };
+  readonly latencyMs: number;
+}
+
+function start(folder: string, args: readonly string[]): ChildProcess {
+  return spawn(process.execPath, [MAIN, RECIPE, ...args], {
+    cwd: ROOT,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, VLM_RUN_CACHE: join(folder, 'cache'), NO_COLOR: '1' },
+  });
+}
+
+async function finish(child: ChildProcess): Promise<{ readonly code: number | null; out: string; err: string }> {
+  let out = '';
+  let err = '';
+  child.stdout?.on('data', (data) => {
+    out += String(data);
+  });
+  child.stderr?.on('data', (data) => {
+    err += String(data);
+  });
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  return { code, out, err };
+}
+const run = (folder: string, args: readonly string[]) => finish(start(folder, args));
+const rowsOf = (text: string): Row[] =>
+  text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Row);
+const byId = (rows: readonly Row[]) => [...rows].sort((a, b) => (a.id < b.id ? -1 : 1));
+
+async function questions(folder: string, count: number): Promise<string> {
+  const images = ['scene', 'panorama', 'portrait', 'thumb'];
+  const prompts = ['Describe the image.', 'How many shapes are there?', 'What is left of the red circle?'];
+  const rows = Array.from({ length: count }, (_, i) => ({
+    id: `q${String(i).padStart(3, '0')}`,
+    image: join(ROOT, 'examples', `${images[i % images.length]}.png`),
+    prompt: prompts[i % prompts.length],
+  }));
+  const path = join(folder, 'questions.jsonl');
+  await writeFile(path, rows.map((row) => JSON.stringify(row)).join('\n'));
+  return path;
+}
+
+test('rows tell text, ids, timings, and whether the embeddings were known; hits change nothing', async ({ folder }) => {
+  const file = await questions(folder, 12);
+  const first = await run(folder, ['--dataset', file, '--quiet']);
+  assert.is(first.code, 0, first.err);
+  const rows = byId(rowsOf(first.out));
+  assert.is(rows.length, 12);
+  // Four pictures: of three rows with one of them, those that come later may find it known.
+  assert.ok(rows.filter((row) => row.embeddings === 'miss').length >= 4);
+  assert.ok(rows.every((row) => row.ok && row.latencyMs > 0 && (row.metrics?.ttftMs ?? 0) > 0));
+  const second = byId(rowsOf((await run(folder, ['--dataset', file, '--quiet'])).out));
+  assert.ok(second.every((row) => row.embeddings === 'hit'));
+  const off = byId(rowsOf((await run(folder, ['--dataset', file, '--quiet', '--embedding-cache', 'off'])).out));
+  assert.ok(off.every((row) => row.embeddings === undefined));
+  const batched = await run(folder, [
+    ...['--dataset', file, '--quiet', '--embedding-cache', 'off'],
+    ...['--set', 'nodes.decode.with.batch_size=4', '--set', 'nodes.encode.with.batch_size=4'],
+  ]);
+  assert.is(batched.code, 0, batched.err);
+  const answers = (list: readonly Row[]) => list.map(({ id, text, generatedIds }) => ({ id, text, generatedIds }));
+  assert.equal(answers(second), answers(rows));
+  assert.equal(answers(off), answers(rows));
+  assert.equal(answers(byId(rowsOf(batched.out))), answers(rows));
+});
+
+test('a bad picture and a bad row fail alone, and the exit code says that something failed', async ({ folder }) => {
+  await writeFile(join(folder, 'broken.png'), 'no picture');
+  const rows = [
+    { id: 'good', image: join(ROOT, 'examples', 'thumb.png'), prompt: 'Describe the image.' },
+    { id: 'broken', image: 'broken.png' },
+    { id: 'missing', image: 'nowhere.png' },
+    { id: 'long', prompt: 'word '.repeat(4000) },
+  ];
+  const path = join(folder, 'rows.jsonl');
+  await writeFile(path, `${rows.map((row) => JSON.stringify(row)).join('\n')}\nno json\n`);
+  const { code, out, err } = await run(folder, ['--dataset', path]);
+  assert.is(code, 5);
+  assert.equal(
+    byId(rowsOf(out)).map((row) => [row.id.replace(/^.*:/, ':'), row.error?.code ?? 'ok']),
+    [
+      [':5', 'INPUT_UNREADABLE'],
+      ['broken', 'IMAGE_UNSUPPORTED'],
+      ['good', 'ok'],
+      ['long', 'PLAN_DOES_NOT_FIT'],
+      ['missing', 'INPUT_UNREADABLE'],
+    ].sort((a, b) => ((a[0] ?? '') < (b[0] ?? '') ? -1 : 1)),
+  );
+  assert.match(err, /4 failed/);
+});
+
+test('killed with signal 9 in the middle and resumed: every item once', async ({ folder }) => {
+  const file = await questions(folder, 60);
+  const out = join(folder, 'out');
+  const args = ['--dataset', file, '--out', out, '--quiet'];
+  const child = start(folder, args);
+  const results = join(out, 'results.jsonl');
+  const ended = finish(child);
+  const seen = async () => (await readFile(results, 'utf8').catch(() => '')).split('\n').length - 1;
+  while (child.exitCode === null && (await seen()) < 5) await new Promise((resolve) => setTimeout(resolve, 20));
+  child.kill('SIGKILL');
+  await ended;
+  const before = await seen();
+  assert.ok(before >= 5 && before < 60, `${before} rows when it was killed`);
+  const refused = await run(folder, args);
+  assert.is(refused.code, 2);
+  const other = await run(folder, [...args, '--resume', '--set', 'nodes.decode.with.max_new_tokens=3']);
+  assert.is(other.code, 2, 'results of another recipe are not mixed in');
+  const resumed = await run(folder, [...args, '--resume', '--json']);
+  assert.is(resumed.code, 0, resumed.err);
+  const summary = JSON.parse(resumed.out) as { done: number; skipped: number };
+  assert.is(summary.done + summary.skipped, 60);
+  assert.ok(summary.skipped >= 5);
+  const rows = rowsOf(await readFile(results, 'utf8'));
+  assert.equal(
+    byId(rows).map((row) => row.id),
+    Array.from({ length: 60 }, (_, i) => `q${String(i).padStart(3, '0')}`),
+  );
+});
+
+test('Ctrl-C keeps what is done and exits with 130', async ({ folder }) => {
+  const file = await questions(folder, 200);
+  const out = join(folder, 'out');
+  const child = start(folder, ['--dataset', file, '--out', out]);
+  const ended = finish(child);
+  const results = join(out, 'results.jsonl');
+  const text = async () => readFile(results, 'utf8').catch(() => '');
+  while (child.exitCode === null && !(await text()).includes('\n'))
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  child.kill('SIGINT');
+  const { code, err } = await ended;
+  assert.is(code, 130, err);
+  assert.match(err, /interrupted: --resume goes on/);
+  const rows = rowsOf(await text());
+  assert.ok(rows.length > 0 && rows.every((row) => row.ok));
+});
+
+test('what a person would get wrong', async ({ folder }) => {
+  const code = async (...args: string[]) => (await run(folder, args)).code;
+  assert.is(await code('--dataset', 'examples', '--json'), 2);
+  assert.is(await code('--dataset', 'examples', '--resume'), 2);
+  assert.is(await code('--dataset', 'examples', '--limit', 'two'), 2);
+  assert.is(await code('--dataset', 'examples/*.gif'), 3);
+  assert.is(await code('--dataset', 'examples', '--input', 'prompt=-'), 2);
+  assert.is(await code('--dataset', 'examples', '--dataset-input', 'prompt'), 2);
+});
+
+test.run();
