@@ -13,6 +13,9 @@ import type { RunEvent, RunResultRecord } from './contracts/record.js';
 import type { FetchLimits } from './runner/inputs/fetch.js';
 import type { InputGiven } from './runner/inputs/load.js';
 import type { ShapePlan } from './runner/shape-plan.js';
+import { isPackName, type Lock, type Tolerances } from './share/format.js';
+import type { PackedRecipe } from './share/pack.js';
+import type { Verification } from './share/verify.js';
 
 /** Values by input name. Text as it is; images and conversations as a path, an address, bytes or data. */
 export type RunInputs = Readonly<Record<string, InputGiven>>;
@@ -81,8 +84,78 @@ export async function run(recipe: string | Plan, options: RunOptions = {}): Prom
   return result;
 }
 
+export interface LockRecipeOptions extends RecipeOptions {
+  /** Inputs of examples beside the recipe's own defaults; files lie in the recipe's project. */
+  readonly examples?: readonly Readonly<Record<string, string | readonly string[]>>[];
+  readonly tolerances?: Tolerances;
+  /** Relative places of examples start here. Default: the working directory. */
+  readonly cwd?: string;
+  readonly onEvent?: (event: RunEvent) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** Digests of all a recipe depends on, and what its examples give. Nothing is written: `lockText` makes the file. */
+export async function lock(recipe: string | Plan, options: LockRecipeOptions = {}): Promise<Lock> {
+  const compiled = await planOf(recipe, options);
+  const { makeLock } = await import('./share/lock.js');
+  const { examples = [], tolerances, cwd, onEvent, signal } = options;
+  const lists = examples.map((example) =>
+    Object.fromEntries(Object.entries(example).map(([k, v]) => [k, typeof v === 'string' ? [v] : v])),
+  );
+  return makeLock(compiled, {
+    examples: lists,
+    ...(tolerances === undefined ? {} : { tolerances }),
+    ...(cwd === undefined ? {} : { cwd }),
+    ...(onEvent === undefined ? {} : { onEvent }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+/** The file of a lock: the same lock is the same text. */
+export async function lockText(made: Lock): Promise<string> {
+  return (await import('./share/lock.js')).lockText(made);
+}
+
+/** Runs the examples of a lock (or of a lock file; by default that beside the recipe) again and compares. */
+export async function verify(
+  recipe: string | Plan,
+  against?: string | Lock,
+  options: Pick<LockRecipeOptions, keyof RecipeOptions | 'onEvent' | 'signal'> = {},
+): Promise<Verification> {
+  const compiled = await planOf(recipe, options);
+  const [{ verify: compare }, { readLock }, { lockFileOf }] = await Promise.all([
+    import('./share/verify.js'),
+    import('./share/read-lock.js'),
+    import('./share/format.js'),
+  ]);
+  const known = typeof against === 'object' ? against : readLock(against ?? lockFileOf(compiled.file));
+  const { onEvent, signal } = options;
+  return compare(compiled, known, {
+    ...(onEvent === undefined ? {} : { onEvent }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+/** Writes one file that runs anywhere; without a lock beside the recipe, one is made there first. */
+export async function pack(
+  recipe: string | Plan,
+  out: string,
+  options: RecipeOptions & { readonly includeModel?: boolean } = {},
+): Promise<PackedRecipe> {
+  const compiled = await planOf(recipe, options);
+  const { packRecipe } = await import('./share/pack.js');
+  return packRecipe(compiled, { out: resolve(out), includeModel: options.includeModel === true });
+}
+
+/** Of a recipe file or a pack. */
 async function planOf(recipe: string | Plan, options: RecipeOptions): Promise<Plan> {
-  return typeof recipe === 'string' ? requirePlan(await compileRecipe(recipe, options), options) : recipe;
+  if (typeof recipe !== 'string') return recipe;
+  let file = recipe;
+  if (isPackName(recipe)) {
+    const { openPackedRecipe } = await import('./share/packed-recipe.js');
+    file = await openPackedRecipe(recipe, options);
+  }
+  return requirePlan(await compileRecipe(file, options), options);
 }
 
 function inputOptions({ cwd, limits }: InputOptions): InputOptions {
@@ -109,3 +182,7 @@ export type { ItemRecord, Ledger, LedgerLane, RunEvent, RunMetrics, RunResultRec
 export type { Tensor } from './contracts/tensor.js';
 export type { InputGiven } from './runner/inputs/load.js';
 export type { PlannedCall, PlannedDecode, PlannedImage, PlannedProgram, ShapePlan } from './runner/shape-plan.js';
+export type { Finding } from './share/compare.js';
+export type { Lock, Tolerances } from './share/format.js';
+export type { PackedRecipe } from './share/pack.js';
+export type { Verification } from './share/verify.js';

@@ -1,9 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { compile, plan, type RunEvent, run, VlmError } from '../src/index.js';
+import { compile, lock, lockText, pack, plan, type RunEvent, run, VlmError, verify } from '../src/index.js';
 import { packageRoot } from '../src/util/package-root.js';
 import { writeRecipes } from './cli/fakes/recipes.js';
 
@@ -114,6 +114,31 @@ test('run: a listener that throws leaves a whole record that says so', async () 
     error: { cause: string };
   };
   assert.equal([record.status, record.error.cause], ['failed', 'listener']);
+});
+
+test('lock, verify and pack, and a pack in place of a recipe', async () => {
+  const made = await lock(shipped, { examples: [{ prompt: 'How many circles are there?' }] });
+  assert.is(made.examples.length, 2);
+  const { verdict, first } = await verify(shipped, made);
+  assert.equal([verdict, first], ['same', null]);
+  assert.is(await codeOf(lock(shipped, { examples: [{ picture: 'x' }] })), 'INPUT_UNKNOWN');
+  assert.is(await codeOf(verify(shipped, join(dir, 'none.lock.json'))), 'LOCK_INVALID');
+  // The shipped recipe has no lock beside it, and must not get one from a test.
+  const recipe = join(dir, 'mine.yaml');
+  writeFileSync(recipe, `extends: ${shipped}\nname: mine\n`);
+  writeFileSync(join(dir, 'mine.lock.json'), await lockText(await lock(recipe)));
+  const before = process.env['VLM_RUN_CACHE'];
+  process.env['VLM_RUN_CACHE'] = join(dir, 'cache');
+  try {
+    const packed = await pack(recipe, join(dir, 'mine.vlm.tgz'));
+    assert.is(packed.madeLock, null);
+    const result = await run(packed.path);
+    assert.is(result.items[0]?.text, made.examples[0]?.answers['answer']?.text);
+    assert.is((await verify(packed.path)).verdict, 'same');
+  } finally {
+    if (before === undefined) delete process.env['VLM_RUN_CACHE'];
+    else process.env['VLM_RUN_CACHE'] = before;
+  }
 });
 
 test.run();

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import type { RecipeOptions } from '../compose/recipes.js';
 import { VlmError } from '../contracts/errors.js';
 import type { Compilation, Plan } from '../contracts/recipe.js';
+import { isPackName } from '../share/format.js';
 import type { Io } from './io.js';
 
 export interface RecipeFlags {
@@ -56,7 +57,7 @@ export async function compileAndTell(
 ): Promise<{ readonly plan: Plan; readonly compilation: Compilation }> {
   await refuseMistypedCommand(given);
   const { compileRecipe, requirePlan } = await import('../compose/recipes.js');
-  const file = /\.t(?:ar\.)?gz$/i.test(given) ? await packedRecipe(given, flags) : given;
+  const file = isPackName(given) ? await openPacked(given, flags) : given;
   const { formatDiagnostics } = await import('../recipe/index.js');
   const options = recipeOptions(flags);
   const compilation = await compileRecipe(file, options);
@@ -75,18 +76,9 @@ export async function compileAndTell(
   throw new Told(2);
 }
 
-/** The recipe of a pack, opened and checked. */
-async function packedRecipe(file: string, flags: RecipeFlags): Promise<string> {
-  const [{ openPack }, { checkPackedRecipe }, { compileRecipe }] = await Promise.all([
-    import('../share/unpack.js'),
-    import('../share/packed-recipe.js'),
-    import('../compose/recipes.js'),
-  ]);
-  const pack = await openPack(file);
-  // As it was packed: what the caller changes may lie anywhere.
-  const { allowPlugins } = recipeOptions(flags);
-  checkPackedRecipe(await compileRecipe(pack.recipe, allowPlugins === undefined ? {} : { allowPlugins }), pack);
-  return pack.recipe;
+async function openPacked(file: string, flags: RecipeFlags): Promise<string> {
+  const { openPackedRecipe } = await import('../share/packed-recipe.js');
+  return openPackedRecipe(file, recipeOptions(flags));
 }
 
 export const COMMANDS = [

@@ -9,7 +9,7 @@ import { cacheFolder } from '../devices/ai100/compile/cache.js';
 import { knownDigest, rememberedDigest } from '../devices/ai100/compile/digests.js';
 import { PREPROCESSING_VERSION } from '../image/preprocessing-version.js';
 import { canonicalRecipe, differences, differenceText, digestOf } from './canonical.js';
-import { modelOf, placedFiles } from './files.js';
+import { compiledPrograms, modelOf, placedFiles } from './files.js';
 import { type Lock, lockFileOf } from './format.js';
 
 /** Files up to this size are read; of larger ones a remembered digest counts, or the size alone. */
@@ -22,15 +22,22 @@ export interface Departure {
   readonly departs: readonly string[];
 }
 
-/** Null without a lock beside the recipe. Never throws: a run does not fail for its lock. */
-export async function departureOf(plan: Plan, versions: Readonly<Record<string, string>>): Promise<Departure | null> {
+/**
+ * Null without a lock beside the recipe. Never throws: a run does not fail for its lock. `resolved` is the plan with
+ * compiled programs in place.
+ */
+export async function departureOf(
+  plan: Plan,
+  resolved: Plan,
+  versions: Readonly<Record<string, string>>,
+): Promise<Departure | null> {
   const path = lockFileOf(plan.file);
   if (!existsSync(path)) return null;
   const lock = basename(path);
   try {
     const value = JSON.parse(readFileSync(path, 'utf8')) as Lock;
     if (value.format !== 1) return { lock, departs: ['it is of a format that this vlm-run does not read'] };
-    return { lock, departs: await departures(plan, value, versions) };
+    return { lock, departs: await departures(plan, resolved, value, versions) };
   } catch (error) {
     return { lock, departs: [`it cannot be compared: ${error instanceof Error ? error.message : String(error)}`] };
   }
@@ -38,6 +45,7 @@ export async function departureOf(plan: Plan, versions: Readonly<Record<string, 
 
 async function departures(
   plan: Plan,
+  resolved: Plan,
   lock: Lock,
   versions: Readonly<Record<string, string>>,
 ): Promise<readonly string[]> {
@@ -59,6 +67,12 @@ async function departures(
   }
   for (const { name, use } of lock.model.files) {
     if (!placed.some((file) => file.name === name && file.use === use)) found.push(`${name} is not there`);
+  }
+  const compiled = await compiledPrograms(resolved);
+  for (const { device, role, compiled: locked } of lock.programs) {
+    const here = compiled.get(`${device} ${role}`);
+    if (locked === undefined || here === undefined) continue;
+    found.push(...differences(locked, here, `the compiled ${role} program: `).map(differenceText));
   }
   if (lock.preprocessing !== PREPROCESSING_VERSION) {
     found.push(`preprocessing is version ${PREPROCESSING_VERSION} (lock: ${lock.preprocessing})`);

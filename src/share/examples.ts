@@ -30,13 +30,14 @@ export function groupExamples(plan: Plan, texts: readonly string[]): readonly Gi
     const at = text.indexOf('=');
     const name = text.slice(0, Math.max(at, 0));
     const input = plan.inputs[name];
-    if (input === undefined) {
-      throw new VlmError(at <= 0 ? 'USAGE' : 'INPUT_UNKNOWN', {
-        what: at <= 0 ? 'An --example is not written as name=value' : `The recipe has no input "${name}"`,
-        expected: `one of ${Object.keys(plan.inputs).join(', ')}, such as --example ${Object.keys(plan.inputs)[0] ?? 'image'}=…`,
+    if (at <= 0) {
+      throw new VlmError('USAGE', {
+        what: 'An --example is not written as name=value',
+        expected: `such as --example ${Object.keys(plan.inputs)[0] ?? 'image'}=…`,
         received: text,
       });
     }
+    if (input === undefined) throw unknownInput(plan, name);
     const current = sets.at(-1);
     const known = current?.[name];
     if (current === undefined || (known !== undefined && !(input.many && last === name))) {
@@ -54,6 +55,14 @@ export function groupExamples(plan: Plan, texts: readonly string[]): readonly Gi
     });
   }
   return sets;
+}
+
+function unknownInput(plan: Plan, name: string): VlmError {
+  return new VlmError('INPUT_UNKNOWN', {
+    what: `The recipe has no input "${name}"`,
+    expected: `one of ${Object.keys(plan.inputs).join(', ')}`,
+    received: name,
+  });
 }
 
 /** Whether the recipe runs with nothing given. */
@@ -105,7 +114,7 @@ export async function openExample(plan: Plan, given: GivenExample, cwd = process
   const values: Record<string, InputGiven> = {};
   for (const [name, texts] of Object.entries(given)) {
     const input = plan.inputs[name];
-    if (input === undefined) continue;
+    if (input === undefined) throw unknownInput(plan, name);
     if (input.type === 'text') {
       values[name] = oneOf(texts, input);
       continue;

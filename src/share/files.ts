@@ -68,6 +68,21 @@ export function templateDigest(folder: ModelFolder): string | null {
   return folder.files.chatTemplate === null ? null : sha256Of(folder.files.chatTemplate);
 }
 
+/** How compiled programs were made, by device and role: without reading them. */
+export async function compiledPrograms(
+  resolved: Plan,
+): Promise<ReadonlyMap<string, NonNullable<LockedProgram['compiled']>>> {
+  const folder = await openModelFolder(resolved.model);
+  const facts = new Map<string, NonNullable<LockedProgram['compiled']>>();
+  for (const { manifest, device } of resolved.nodes) {
+    const path = manifest.program === undefined ? null : folder.programs[manifest.program].path;
+    if (path === null || device === null || path.endsWith('.onnx')) continue;
+    const compiled = compiledFacts(path.endsWith('programqpc.bin') ? dirname(path) : path);
+    if (compiled !== null) facts.set(`${device} ${manifest.program}`, compiled);
+  }
+  return facts;
+}
+
 /** What each device node runs. `resolved`: the plan with compiled programs in place (compose/compile.ts). */
 export async function lockedPrograms(resolved: Plan, digest: Digest): Promise<readonly LockedProgram[]> {
   const folder = await openModelFolder(resolved.model);

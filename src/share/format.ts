@@ -134,6 +134,11 @@ export const DEFAULT_TOLERANCES: Tolerances = {
   margin: { logits: 2 ** -3, why: 'two logits of 16 to 32, each off by 2^-4 after computing in binary16' },
 };
 
+/** Commands take a pack in place of a recipe: they know it by its name. */
+export function isPackName(file: string): boolean {
+  return /\.t(?:ar\.)?gz$/i.test(file);
+}
+
 /** internvl.yaml -> internvl.lock.json, beside it. */
 export function lockFileOf(recipe: string): string {
   return `${recipe.replace(/\.ya?ml$/i, '')}.lock.json`;

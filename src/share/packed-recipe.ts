@@ -7,6 +7,18 @@ import { LOCK, packInvalid } from './pack-format.js';
 import { parseLock } from './read-lock.js';
 import type { OpenedPack } from './unpack.js';
 
+/** The recipe of a pack, opened and checked as it was packed: what the caller changes may lie anywhere. */
+export async function openPackedRecipe(
+  file: string,
+  options: { readonly allowPlugins?: boolean } = {},
+): Promise<string> {
+  const [{ openPack }, { compileRecipe }] = await Promise.all([import('./unpack.js'), import('../compose/recipes.js')]);
+  const pack = await openPack(file);
+  const { allowPlugins } = options;
+  checkPackedRecipe(await compileRecipe(pack.recipe, allowPlugins === undefined ? {} : { allowPlugins }), pack);
+  return pack.recipe;
+}
+
 /** `compilation` of the pack's recipe without any change by the caller. Throws PACK_INVALID. */
 export function checkPackedRecipe({ plan, sources }: Compilation, pack: OpenedPack): void {
   if ((sources?.length ?? 0) > 1) throw packInvalid('its recipe extends another one');

@@ -33,10 +33,6 @@ export interface UnpackOptions {
 const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
 const DRAFT = /^\.draft-[0-9a-f]{40}-(\w{8})-(\d+)-\w{8}$/;
 
-export function isPackName(file: string): boolean {
-  return /\.t(?:ar\.)?gz$/i.test(file);
-}
-
 /** Throws PACK_INVALID, and OUTPUT_UNWRITABLE when the cache cannot take it. */
 export async function openPack(file: string, options: UnpackOptions = {}): Promise<OpenedPack> {
   const path = resolve(file);

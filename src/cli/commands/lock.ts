@@ -48,12 +48,20 @@ async function lock(file: string, flags: LockFlags, io: Io): Promise<void> {
   const progress = new Progress(io, { quiet: flags.quiet === true || flags.json === true, streamNode: null });
   try {
     const { plan } = await compileAndTell(file, flags, io);
-    const [{ makeLock, lockText }, { groupExamples }, { lockFileOf }, { writeFileAtomic }] = await Promise.all([
-      import('../../share/lock.js'),
-      import('../../share/examples.js'),
-      import('../../share/format.js'),
-      import('../../util/atomic-write.js'),
-    ]);
+    const [{ makeLock, lockText }, { groupExamples }, { isPackName, lockFileOf }, { writeFileAtomic }] =
+      await Promise.all([
+        import('../../share/lock.js'),
+        import('../../share/examples.js'),
+        import('../../share/format.js'),
+        import('../../util/atomic-write.js'),
+      ]);
+    if (isPackName(file) && flags.out === undefined) {
+      throw new VlmError('USAGE', {
+        what: 'A pack has its lock inside already',
+        received: file,
+        hint: `compare with it: vlm-run verify ${file}; or write another lock with --out FILE`,
+      });
+    }
     const path = flags.out === undefined ? lockFileOf(plan.file) : resolve(flags.out);
     const made = await makeLock(plan, {
       examples: groupExamples(plan, flags.example ?? []),

@@ -41,7 +41,7 @@ async function pack(file: string, flags: PackFlags, io: Io): Promise<void> {
   const isQuiet = flags.quiet === true || flags.json === true;
   const progress = new Progress(io, { quiet: isQuiet, streamNode: null });
   try {
-    const { isPackName } = await import('../../share/unpack.js');
+    const { isPackName } = await import('../../share/format.js');
     if (isPackName(file)) {
       throw new VlmError('USAGE', { what: 'This is a pack already', received: file, hint: `run it: vlm-run ${file}` });
     }
