@@ -3,7 +3,7 @@
  * whatever comes of the rest.
  */
 
-import type { ProgramSession } from '../../../../src/contracts/device.js';
+import type { DeviceState, ProgramSession } from '../../../../src/contracts/device.js';
 import { VlmError } from '../../../../src/contracts/errors.js';
 import type { Tensor } from '../../../../src/contracts/tensor.js';
 import { loadControl } from '../../../../src/devices/ai100/emulator/addon.js';
@@ -60,8 +60,22 @@ async function prompt(session: ProgramSession, index: number): Promise<boolean> 
       right &&= new Uint32Array(logits.buffer, logits.byteOffset, 2)[0] === word;
     }
     return right;
+  } catch (error) {
+    // What the card kept is lost with the program: the state must not be taken for a live one.
+    if (!(await isLost(session, state))) tell({ kind: 'result', index, right: false });
+    throw error;
   } finally {
     state.release();
+  }
+}
+
+async function isLost(session: ProgramSession, state: DeviceState): Promise<boolean> {
+  const ids: Tensor = { dtype: 'int64', dims: [1, 1], data: BigInt64Array.of(1n) };
+  try {
+    await session.run(state, { input_ids: ids, position_ids: ids }, ['logits']);
+    return false;
+  } catch (error) {
+    return error instanceof VlmError && error.code === 'STATE_INVALID';
   }
 }
 
