@@ -92,7 +92,7 @@ export async function composedRun(given: Plan, options: ComposedRunOptions): Pro
 async function compareWithLock(
   plan: Plan,
   resolved: Plan,
-  options: ComposedRunOptions,
+  options: Pick<ComposedRunOptions, 'lock' | 'onEvent'>,
   directory: RunDirectory | undefined,
 ): Promise<void> {
   if (options.lock === false || !existsSync(lockFileOf(plan.file))) return;
@@ -124,14 +124,17 @@ export interface ComposedStreamOptions {
   readonly onEvent?: (event: RunEvent) => void;
   readonly signal?: AbortSignal;
   readonly recipeArguments?: readonly string[];
+  /** False leaves a lock beside the recipe alone. */
+  readonly lock?: boolean;
   readonly embeddings?: EmbeddingSettings;
 }
 
 /** A run over items of any number: records go to `onItem` and nowhere else, and no picture is drawn. */
 export async function composedStream(given: Plan, options: ComposedStreamOptions): Promise<RunResultRecord> {
   const plan = withoutOverlay(await withCompiledPrograms(given, options));
-  const { recipeArguments: _, onEvent, ...rest } = options;
-  return runPlan(plan, {
+  const comparing = compareWithLock(given, plan, options, undefined);
+  const { recipeArguments: _, lock: __, onEvent, ...rest } = options;
+  const running = runPlan(plan, {
     ...rest,
     verify: (...args) => {
       for (const message of verifyFit(...args)) onEvent?.({ type: 'notice', message: `warning: ${message}` });
@@ -139,6 +142,8 @@ export async function composedStream(given: Plan, options: ComposedStreamOptions
     exclusive: exclusiveLanes(plan),
     ...(onEvent === undefined ? {} : { onEvent }),
   });
+  const [result] = await Promise.all([running, comparing]);
+  return result;
 }
 
 function runWith(

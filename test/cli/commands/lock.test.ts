@@ -217,6 +217,16 @@ test('a run that departs warns, says where, answers all the same, and keeps it i
   assert.ok(validate(record), JSON.stringify(validate.errors));
 });
 
+test('a dataset beside the lock is warned of alike', async () => {
+  const args = [project.recipe, '--dataset', 'examples/square.png', '--embedding-cache', 'off'];
+  const same = await project.cli(args);
+  assert.is(same.code, 0, same.err);
+  assert.not.match(same.err, /departs/);
+  const { code, err } = await project.cli([...args, '--set', 'nodes.decode.with.max_new_tokens=2']);
+  assert.is(code, 0, err);
+  assert.match(err, /departs from internvl\.lock\.json: nodes\.decode\.with\.max_new_tokens is 2/);
+});
+
 test('changed files, other versions and damaged locks are warned of, and inputs of one’s own are not', async () => {
   const other = new Project();
   try {
