@@ -57,7 +57,7 @@ export async function compileAndTell(
 ): Promise<{ readonly plan: Plan; readonly compilation: Compilation }> {
   await refuseMistypedCommand(given);
   const { compileRecipe, requirePlan } = await import('../compose/recipes.js');
-  const file = isPackName(given) ? await openPacked(given, flags) : given;
+  const file = isPackName(given) ? await openPacked(given, flags, io) : given;
   const { formatDiagnostics } = await import('../recipe/index.js');
   const options = recipeOptions(flags);
   const compilation = await compileRecipe(file, options);
@@ -76,9 +76,15 @@ export async function compileAndTell(
   throw new Told(2);
 }
 
-async function openPacked(file: string, flags: RecipeFlags): Promise<string> {
+async function openPacked(file: string, flags: RecipeFlags & { readonly quiet?: boolean }, io: Io): Promise<string> {
   const { openPackedRecipe } = await import('../share/packed-recipe.js');
-  return openPackedRecipe(file, recipeOptions(flags));
+  const isSilent = flags.quiet === true || flags.json === true;
+  const timer = setTimeout(() => isSilent || io.err(`unpacking ${file}\n`), 1000);
+  try {
+    return await openPackedRecipe(file, recipeOptions(flags));
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 export const COMMANDS = [

@@ -1,9 +1,9 @@
 /** A pack's recipe names only files of the pack. Whoever wrote it by hand may have thought otherwise. */
 import { readFileSync } from 'node:fs';
-import { basename, join, relative, sep } from 'node:path';
+import { basename, join, relative, resolve, sep } from 'node:path';
 import type { Compilation, Plan } from '../contracts/recipe.js';
 import { packedMessages, packedName } from './examples.js';
-import { LOCK, packInvalid } from './pack-format.js';
+import { LOCK, packInvalid, RECIPE } from './pack-format.js';
 import { parseLock } from './read-lock.js';
 import type { OpenedPack } from './unpack.js';
 
@@ -15,8 +15,26 @@ export async function openPackedRecipe(
   const [{ openPack }, { compileRecipe }] = await Promise.all([import('./unpack.js'), import('../compose/recipes.js')]);
   const pack = await openPack(file);
   const { allowPlugins } = options;
+  // Checking a recipe runs the code of its node modules.
+  if (allowPlugins === true) await checkModules(pack);
   checkPackedRecipe(await compileRecipe(pack.recipe, allowPlugins === undefined ? {} : { allowPlugins }), pack);
   return pack.recipe;
+}
+
+async function checkModules(pack: OpenedPack): Promise<void> {
+  const { parse } = await import('yaml');
+  let recipe: unknown;
+  try {
+    recipe = parse(readFileSync(pack.recipe, 'utf8'));
+  } catch {
+    throw packInvalid('its recipe is not YAML', RECIPE);
+  }
+  const nodes: unknown = Reflect.get(Object(recipe), 'nodes');
+  for (const [name, node] of Object.entries(Object(nodes) as object)) {
+    const kind: unknown = Reflect.get(Object(node), 'kind');
+    if (typeof kind !== 'string' || !/[./\\]/.test(kind)) continue;
+    if (!isFile(resolve(pack.folder, kind), pack)) throw leads(`nodes.${name}.kind`);
+  }
 }
 
 /** `compilation` of the pack's recipe without any change by the caller. Throws PACK_INVALID. */

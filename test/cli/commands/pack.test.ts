@@ -285,6 +285,19 @@ for (const [what, recipe] of Object.entries(EVIL)) {
   });
 }
 
+test('a node module outside of a pack is not even loaded when modules are allowed', async () => {
+  const mark = join(project.home, 'loaded');
+  writeFileSync(
+    join(project.home, 'evil.mjs'),
+    `import { writeFileSync } from 'node:fs';\nwriteFileSync(${JSON.stringify(mark)}, '');\n`,
+  );
+  const recipe = `${HEAD}${model}${inputs('a.png')}${REST.replace('kind: decode', `kind: ${join(project.home, 'evil.mjs')}`)}`;
+  const { code, text } = await open(recipe, ['--allow-plugins']);
+  assert.is(code, '3', text);
+  assert.match(text, /outside of it/);
+  assert.not.ok(existsSync(mark));
+});
+
 test('every command refuses such a pack alike', async () => {
   for (const args of [[], ['run'], ['validate'], ['verify'], ['plan'], ['graph'], ['compile']]) {
     const { code, text } = await open(EVIL['an absolute model'] ?? '', args);
