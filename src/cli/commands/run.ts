@@ -144,7 +144,10 @@ function printResult(io: Io, items: readonly ItemRecord[], progress: Progress): 
 }
 
 function printBoxes(show: (text: string) => void, answer: AnswerValue): void {
-  for (const { label, box } of answer.boxes) show(`${label}: [${box.map((v) => Math.round(v)).join(', ')}]\n`);
+  for (const { label, box, image } of answer.boxes) {
+    const which = image === 0 ? '' : ` in image ${image + 1}`;
+    show(`${label}: [${box.map((v) => Math.round(v)).join(', ')}]${which}\n`);
+  }
 }
 
 async function printJson(

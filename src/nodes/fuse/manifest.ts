@@ -23,6 +23,14 @@ export const manifest: NodeManifest = {
       description: 'Picture with the boxes drawn in. `auto`: PNG when there are boxes and the run keeps its results.',
       examples: ['png'],
     },
+    image: {
+      type: 'integer',
+      minimum: 1,
+      default: 1,
+      description:
+        'Which image boxes refer to and are drawn into, counted from 1: the text itself does not say, so ask about one image at a time.',
+      examples: [2],
+    },
     schema: {
       type: ['object', 'boolean'],
       description:

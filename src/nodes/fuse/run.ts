@@ -29,24 +29,28 @@ async function runItem(item: NodeInputs, reader: StructuredReader | null, contex
   try {
     return { ok: true, outputs: { answer: await fuse(item, reader, context) } };
   } catch (error) {
-    if (error instanceof VlmError && (error.code.startsWith('IMAGE_') || error.code === 'INPUT_MISSING')) {
-      return { ok: false, error: error.toData() };
-    }
+    if (error instanceof VlmError && isItemError(error)) return { ok: false, error: error.toData() };
     throw error;
   }
 }
 
+function isItemError({ code }: VlmError): boolean {
+  return code.startsWith('IMAGE_') || code === 'INPUT_MISSING' || code === 'OPTION_INVALID';
+}
+
 async function fuse(item: NodeInputs, reader: StructuredReader | null, context: NodeContext): Promise<AnswerValue> {
   const completion = textInput(item);
-  const [image] = list(item['image']).filter((value): value is ImageValue => value.kind === 'image');
+  const number = imageNumber(context);
+  const image = imageInput(item, number);
   const source = await markedText(completion, context);
   const exif = context.options['exif_orientation'] !== false;
   // Without a picture there are no pixels to map to: the markup stays readable in the text.
   const { text, boxes } =
     image === undefined
       ? { text: completion.text, boxes: [] }
-      : parseGrounding(source, readImageSize(image.bytes, { name: image.name, exif }));
-  const overlay = image === undefined ? undefined : await drawn(image, boxes, exif, context.options['overlay']);
+      : parseGrounding(source, readImageSize(image.bytes, { name: image.name, exif }), number - 1);
+  const overlay =
+    image === undefined ? undefined : await drawn(image, number - 1, boxes, exif, context.options['overlay']);
   return {
     kind: 'answer',
     text: boxes.length === 0 ? completion.text : text,
@@ -55,6 +59,22 @@ async function fuse(item: NodeInputs, reader: StructuredReader | null, context: 
     ...(overlay === undefined ? {} : { overlay }),
     ...(completion.kind === 'completion' ? { finish: completion.finish } : {}),
   };
+}
+
+function imageNumber({ options }: NodeContext): number {
+  return typeof options['image'] === 'number' ? options['image'] : 1;
+}
+
+/** The image that boxes refer to; none for a prompt without any. */
+function imageInput(item: NodeInputs, number: number): ImageValue | undefined {
+  const images = list(item['image']).filter((value): value is ImageValue => value.kind === 'image');
+  if (images.length === 0 || images.length >= number) return images[number - 1];
+  throw new VlmError('OPTION_INVALID', {
+    what: 'Boxes are to refer to an image that the prompt does not have',
+    expected: images.length === 1 ? '`image: 1`, the only one' : `\`image\` from 1 to ${images.length}`,
+    received: `\`image: ${number}\``,
+    where: 'option `image`',
+  });
 }
 
 function textInput(item: NodeInputs): TextValue | CompletionValue {
@@ -89,6 +109,7 @@ async function markedText(completion: TextValue | CompletionValue, context: Node
 
 async function drawn(
   image: ImageValue,
+  index: number,
   boxes: readonly GroundedBox[],
   exif: boolean,
   wanted: unknown,
@@ -96,5 +117,5 @@ async function drawn(
   const format = wanted === 'auto' ? (boxes.length > 0 ? 'png' : undefined) : wanted;
   if (format !== 'png' && format !== 'svg') return undefined;
   const { drawOverlay } = await import('../../image/draw.js');
-  return { format, bytes: await drawOverlay(image.bytes, boxes, { format, exif }) };
+  return { format, bytes: await drawOverlay(image.bytes, boxes, { format, exif, image: index }) };
 }

@@ -66,6 +66,23 @@ test('boxes are pixels of the upright image', async () => {
   assert.equal(raw.boxes[0]!.box, [10, 40, 50, 200]);
 });
 
+test('boxes refer to the image that the option names', async () => {
+  const image = [await picture(200, 100), await picture(1000, 500)];
+  const first = await fuse({ text: completion(GROUNDED), image });
+  assert.equal([first.boxes[0]!.image, first.boxes[0]!.box], [0, [20, 20, 100, 100]]);
+  const second = await fuse({ text: completion(GROUNDED), image }, { image: 2, overlay: 'png' });
+  assert.equal([second.boxes[0]!.image, second.boxes[0]!.box], [1, [100, 100, 500, 500]]);
+  const { width, height } = await sharp(second.overlay!.bytes).metadata();
+  assert.equal([width, height], [1000, 500]);
+  // The box is drawn into the second picture: it is not plain white any more.
+  const { channels } = await sharp(second.overlay!.bytes).stats();
+  assert.ok(channels.slice(0, 3).some((channel) => channel.min < 128));
+  const [failed] = await run([{ text: completion(GROUNDED), image }], context({ image: 3 }));
+  assert.is(failed?.ok === false ? failed.error.code : 'ok', 'OPTION_INVALID');
+  const alone = await fuse({ text: { kind: 'text', text: GROUNDED } }, { image: 2 });
+  assert.equal(alone.boxes, []);
+});
+
 test('tags that are special tokens are read from the raw text; the end token is not shown', async () => {
   const text = completion('red circle[[100, 200, 500, 1000]]', `${GROUNDED}<|im_end|>`);
   const answer = await fuse({ text, image: await picture(200, 100) });
