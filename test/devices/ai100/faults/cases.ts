@@ -91,6 +91,11 @@ function statuses(role: Role): FaultCase[] {
   ]);
 }
 
+/** From the nth call on, for as long as a case goes on. */
+function onwards(call: string, nth: number, status: number): string {
+  return Array.from({ length: 12 }, (_, i) => `${call} ${nth + i} status ${status}`).join('; ');
+}
+
 /** The second try fails too, or cannot be made. */
 function lasting(role: Role): FaultCase[] {
   const never = (call: string, status: number): FaultCase =>
@@ -112,9 +117,9 @@ function lasting(role: Role): FaultCase[] {
     back,
     ...RUNNING.flatMap((call) => [never(call, 300), never(call, 9)]),
     ...['qaicCreateContext', 'qaicOpenQpcFile', 'qaicCreateProgram', 'qaicLoadProgram', 'qaicCreateExecObj'].map(
-      (call) => halfway(`${call} 2 status 3; ${call} 3 status 3; ${call} 4 status 3`),
+      (call) => halfway(onwards(call, 2, 3)),
     ),
-    halfway('qaicRunActivationCmd 3 status 7; qaicRunActivationCmd 4 status 7; qaicRunActivationCmd 5 status 7'),
+    halfway(onwards('qaicRunActivationCmd', 3, 7)),
   ];
 }
 

@@ -75,7 +75,8 @@ async function isLost(session: ProgramSession, state: DeviceState): Promise<bool
     await session.run(state, { input_ids: ids, position_ids: ids }, ['logits']);
     return false;
   } catch (error) {
-    return error instanceof VlmError && error.code === 'STATE_INVALID';
+    // A state that was made while there was no program is refused for that.
+    return error instanceof VlmError && ['STATE_INVALID', 'DEVICE_FAILED', 'DEVICE_UNAVAILABLE'].includes(error.code);
   }
 }
 
