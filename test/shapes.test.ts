@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ChatMessage, ContentPart } from '../src/contracts/node.js';
-import type { ImageValue, MessagesValue } from '../src/contracts/ports.js';
+import type { CompletionValue, ImageValue, MessagesValue } from '../src/contracts/ports.js';
 import { run } from '../src/index.js';
 import { fileDigest } from '../src/model/digest.js';
 import { packageRoot } from '../src/util/package-root.js';
@@ -16,7 +16,12 @@ interface Case {
   readonly messages: readonly { readonly role: string; readonly content: readonly Part[] }[];
   readonly input_ids: number[];
   readonly generated_ids: number[];
+  /** The best two logits of some steps. */
+  readonly logits_top2: readonly { readonly step: number; readonly values: readonly [number, number] }[];
 }
+
+/** What the project asks of float32 logits against the reference; they are of the order of 20, of which it is 420 ulp. */
+const LOGITS_F32 = 1e-3;
 interface Golden {
   readonly max_new_tokens: number;
   readonly model: { readonly folder: string; readonly sha256: Readonly<Record<string, string>> };
@@ -43,7 +48,13 @@ function recipe(prefill: number, batch: number): string {
         kind: 'decode',
         device: 'main',
         inputs: { tokens: '$preprocess.tokens', vision: '$encode.embeddings' },
-        with: { batch_size: batch, prefill_seq_len: prefill, ctx_len: 1024, max_new_tokens: golden.max_new_tokens },
+        with: {
+          batch_size: batch,
+          prefill_seq_len: prefill,
+          ctx_len: 1024,
+          max_new_tokens: golden.max_new_tokens,
+          record_margins: true,
+        },
       },
     },
     outputs: { text: '$decode.text' },
@@ -80,11 +91,20 @@ for (const [prefill, batch] of [
     const result = await run(recipe(prefill, batch), { items });
     assert.is(result.error, undefined);
     assert.is(result.items.length, golden.cases.length);
-    for (const [i, { name, input_ids, generated_ids }] of golden.cases.entries()) {
+    for (const [i, { name, input_ids, generated_ids, logits_top2 }] of golden.cases.entries()) {
       const item = result.items[i];
       assert.is(item?.error, undefined, name);
       assert.equal(item?.promptIds, input_ids, `${name}: prompt`);
       assert.equal(item?.generatedIds, generated_ids, `${name}: answer`);
+      const completion = item?.outputs?.['text'];
+      assert.ok(completion?.kind === 'completion' && completion.margins !== undefined, `${name}: no margins`);
+      const { margins = new Float32Array() } = completion as CompletionValue;
+      assert.is(margins.length, generated_ids.length, name);
+      assert.ok(logits_top2.length > 0, name);
+      for (const { step, values } of logits_top2) {
+        const off = Math.abs((margins[step] ?? Number.NaN) - (values[0] - values[1]));
+        assert.ok(off <= 2 * LOGITS_F32, `${name}: the margin of step ${step} is off by ${off}`);
+      }
     }
   });
 }
