@@ -269,7 +269,9 @@ export async function resolvePrograms(
     }
     use(job.spec.role, program.qpc);
   }
-  return withPrograms(plan, given, found);
+  const vision = jobs.find((job) => job.spec.role === 'vision')?.graph.path;
+  const resolved = withPrograms(plan, given, found);
+  return vision === undefined ? resolved : { ...resolved, model: { ...resolved.model, exported: { vision } } };
 }
 
 function withPrograms(

@@ -11,6 +11,8 @@ export interface RecipeModel {
   readonly revision?: string;
   /** Explicit program files; they win over what the model folder holds. */
   readonly programs?: { readonly vision?: string; readonly language?: string };
+  /** Written by planning, not by recipes: the graph that a compiled vision program was made from, whose ports can be read. */
+  readonly exported?: { readonly vision?: string };
 }
 
 export type InputType = 'image' | 'text' | 'messages';

@@ -7,7 +7,12 @@ export async function describeFile(role: ProgramRole, path: string | null): Prom
   if (path === null) return null;
   if (path.endsWith('.onnx')) return (await import('./cpu/program.js')).readProgram({ role, path }).description;
   try {
-    return await (await import('./ai100/index.js')).ai100Driver.inspect({ role, path }, { kind: 'ai100' });
+    const [{ ai100Driver }, { isEmulatedFile, qpcFile }] = await Promise.all([
+      import('./ai100/index.js'),
+      import('./ai100/description.js'),
+    ]);
+    const source = { role, path };
+    return await ai100Driver.inspect(source, { kind: 'ai100', emulated: isEmulatedFile(qpcFile(source)) });
   } catch (error) {
     // A compiled program tells its ports through the runtime of its device, which need not be here.
     if (error instanceof VlmError && error.code.startsWith('DEVICE_')) return null;

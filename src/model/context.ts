@@ -9,6 +9,8 @@ import { type FolderOptions, type ModelFolder, missingError, openModelFolder } f
 import { readJson } from './read.js';
 
 export interface ContextOptions {
+  /** The graph behind a compiled vision program, where it is known. */
+  readonly exported?: string;
   /** How a program of this model describes itself: its file is `path`, null when it is not there. */
   readonly describe?: (role: ProgramRole, path: string | null) => Promise<ProgramDescription | null>;
   /** What the programs run on, where none of them is there to tell. Default `exact`. */
@@ -20,11 +22,7 @@ export async function openModelContext(folder: ModelFolder, options: ContextOpti
   const describe = async (role: ProgramRole): Promise<ProgramDescription | null> =>
     (await options.describe?.(role, folder.programs[role].path)) ?? null;
   const configured: FamilyModel = familyFor(folder.files).configure(folder.files);
-  // Only families whose exports differ make a program's graph be read here.
-  const family =
-    configured.forProgram === undefined
-      ? configured
-      : configured.forProgram(await describe('vision'), options.calls ?? 'exact');
+  const family = configured.forProgram === undefined ? configured : await exportedFamily(configured, folder, options);
   let text: TextModel | undefined;
   return {
     family,
@@ -36,9 +34,26 @@ export async function openModelContext(folder: ModelFolder, options: ContextOpti
   };
 }
 
+/** The model as its vision program works: only families whose exports differ make a graph be read here. */
+async function exportedFamily(
+  model: FamilyModel,
+  folder: ModelFolder,
+  { describe, exported, calls = 'exact' }: ContextOptions,
+): Promise<FamilyModel> {
+  const path = exported ?? folder.programs.vision.path;
+  const program = (await describe?.('vision', path)) ?? null;
+  // A compiled program that cannot be read here still tells that it is for a card.
+  const compiled = path !== null && !path.endsWith('.onnx');
+  return model.forProgram?.(program, compiled ? 'padded' : calls) ?? model;
+}
+
 /** Opens reference, folder and context in one go. */
 export async function openModel(ref: RecipeModel, options: FolderOptions & ContextOptions = {}): Promise<ModelContext> {
-  return openModelContext(await openModelFolder(ref, options), options);
+  const exported = ref.exported?.vision;
+  return openModelContext(await openModelFolder(ref, options), {
+    ...options,
+    ...(exported === undefined ? {} : { exported }),
+  });
 }
 
 function openText(folder: ModelFolder): TextModel {

@@ -36,8 +36,11 @@ def _attention(b: Builder, x: str, p: str, w: Weights, text: Any, layer: int, po
     return linear(b.reshape(b.op("Transpose", joined, perm=[0, 2, 1, 3]), [0, 0, heads * dim]), "o_proj"), future
 
 
-def language_program(text: Any, w: Weights, image_token: int, lm_head: np.ndarray | None = None) -> onnx.ModelProto:
-    """input_ids, position_ids, vision_embeds, image_idx, past_* -> logits [B,1,V], retained state; no lm_head means tied."""
+def language_program(text: Any, w: Weights, image_token: int, lm_head: np.ndarray | None = None, logits_scaling: float = 1.0) -> onnx.ModelProto:
+    """input_ids, position_ids, vision_embeds, image_idx, past_* -> logits [B,1,V], retained state; no lm_head means tied.
+
+    `logits_scaling` is given by the caller: it belongs to GraniteForCausalLM, not to the decoder that other models wrap.
+    """
     b = Builder("language")
     hidden = text.hidden_size
     embed = b.weight("embed_tokens.weight", w["embed_tokens.weight"])
@@ -60,6 +63,6 @@ def language_program(text: Any, w: Weights, image_token: int, lm_head: np.ndarra
     final = b.op("GatherND", x, b.op("Unsqueeze", chunk.last, b.const([2])), batch_dims=1)
     final = rms_norm(b, final, "norm.weight", w["norm.weight"], text.rms_norm_eps)
     head = b.op("Transpose", embed, perm=[1, 0]) if lm_head is None else b.weight("lm_head.weight", lm_head.T)
-    logits = b.op("Div", b.op("MatMul", final, head), b.scalar(text.logits_scaling), out="logits")
-    b.output(logits, "logits", TensorProto.FLOAT, ["batch_size", 1, text.vocab_size])
+    logits = b.op("MatMul", final, head)
+    b.output(logits if logits_scaling == 1.0 else b.op("Div", logits, b.scalar(logits_scaling)), "logits", TensorProto.FLOAT, ["batch_size", 1, text.vocab_size])
     return b.model()

@@ -102,6 +102,7 @@ def export(config: Any, state: dict[str, Any], packed: bool = False) -> dict[str
     head = w.get("lm_head.weight")
     return {
         "vision": vision_program(config, weights_of(w, "vision_tower."), weights_of(w, "multi_modal_projector."), w["image_newline"].float().numpy(), packed),
+        # No logits_scaling: LlavaNextForConditionalGeneration has a head of its own, which does not divide by it.
         "language": language_program(config.text_config, weights_of(w, "language_model."), config.image_token_id,
                                      None if head is None else head.float().numpy()),
     }
