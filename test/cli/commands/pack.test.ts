@@ -330,4 +330,47 @@ test('a pack that is cut off says so and leaves nothing in the cache', async () 
   assert.equal(existsSync(join(cache, 'packs')) ? readdirSync(join(cache, 'packs')) : [], []);
 });
 
+test('kill -9 in the middle leaves the pack that was there, and the next one clears up', async () => {
+  const folder = join(project.home, 'killed');
+  mkdirSync(folder);
+  const out = join(folder, 'x.vlm.tgz');
+  const hook = join(project.home, 'slow-disk.mjs');
+  // The first write to the archive never ends.
+  writeFileSync(
+    hook,
+    `import fs from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
+const { open } = fs;
+fs.open = async (path, ...rest) => {
+  const file = await open(path, ...rest);
+  if (String(path).endsWith('.tmp') && String(path).includes('x.vlm.tgz')) {
+    const { write } = file;
+    file.write = async (...args) => {
+      await write.apply(file, args);
+      process.stderr.write('half-way\\n');
+      return new Promise(() => setInterval(() => undefined, 1000));
+    };
+  }
+  return file;
+};
+syncBuiltinESMExports();
+`,
+  );
+  assert.is((await project.cli(['pack', project.recipe, '--out', out])).code, 0);
+  const before = readFileSync(out);
+  const killed = await project.cli(['pack', project.recipe, '--out', out], {
+    nodeArgs: ['--import', hook],
+    during: async (child, seen) => {
+      await seen('err', 'half-way');
+      child.kill('SIGKILL');
+    },
+  });
+  assert.is(killed.signal, 'SIGKILL');
+  assert.is(readdirSync(folder).length, 2);
+  assert.equal(readFileSync(out), before);
+  assert.is((await project.cli(['pack', project.recipe, '--out', out])).code, 0);
+  assert.equal(readdirSync(folder), ['x.vlm.tgz']);
+  assert.equal(readFileSync(out), before);
+});
+
 test.run();
