@@ -116,7 +116,10 @@ class Worker {
   async #warm(task: WarmTask, record: Record_): Promise<ErrorData | undefined> {
     // Errors stay in the caches: the node task that needs the thing reports them with its name and place.
     const work: Promise<unknown>[] = task.kinds.map((kind) => this.#module(kind, undefined, record));
-    if (task.program !== null) work.push(this.#session(task.model, task.program, record));
+    // Whoever runs a program also asks for the model: while the first item is on its way nothing waits for either.
+    if (task.program !== null) {
+      work.push(this.#session(task.model, task.program, record), this.#model(task.model, record));
+    }
     const settled = await Promise.allSettled(work);
     const failed = settled.find((s) => s.status === 'rejected');
     return failed === undefined ? undefined : asVlmError(failed.reason, 'warm-up').toData();
