@@ -3,7 +3,7 @@
  * are chosen by the same functions as in the loop.
  */
 import type { ProgramDescription, ShapeSet } from '../contracts/device.js';
-import { chooseBatch, chooseDecodeShape, choosePrefillShape } from './shapes.js';
+import { batchOf, chooseBatch, chooseDecodeShape, choosePrefillShape } from './shapes.js';
 
 export interface PlannedStep {
   readonly kind: 'prefill' | 'decode';
@@ -38,7 +38,7 @@ export function planPromptCalls(
   for (let start = 0; start < tokens; ) {
     const set = choosePrefillShape(program, batch, ctxLen, prefillSeqLen, start, tokens - start);
     const length = set.shapes.input_ids?.[1] ?? set.symbols.seq_len ?? 1;
-    prefill.push({ kind: 'prefill', set, used: Math.min(length, tokens - start), slots: batch * length });
+    prefill.push({ kind: 'prefill', set, used: Math.min(length, tokens - start), slots: batchOf(set) * length });
     start += length;
   }
   const steps = Math.max(0, Math.min(newTokens, ctxLen - tokens + 1) - 1);

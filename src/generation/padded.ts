@@ -3,14 +3,15 @@
  * used are -1, which leaves their cache untouched.
  *
  * Rows go together as long as one `image_idx` and the program's vision input can serve them all; otherwise they go one
- * after another, the other rows padded throughout.
+ * after another, the other rows padded throughout. A program for continuous batching takes one row a call, and is told
+ * which row of the cache it is (`batch_index`).
  */
 import type { ShapeSet } from '../contracts/device.js';
 import { VlmError } from '../contracts/errors.js';
 import type { Tensor } from '../contracts/tensor.js';
 import { IntTensor, imageTokens, visionBatch, visionTensor } from './feeds.js';
 import { copyIndex, type PrefillTask } from './prefill.js';
-import { choosePrefillShape, shapeInputs } from './shapes.js';
+import { batchOf, choosePrefillShape, shapeInputs } from './shapes.js';
 import type { GenerationRequest } from './types.js';
 
 export async function prefillPadded(task: PrefillTask): Promise<void> {
@@ -25,8 +26,9 @@ export async function prefillPadded(task: PrefillTask): Promise<void> {
  */
 function mayGoTogether(task: PrefillTask, rows: readonly number[]): boolean {
   const requests = rows.map((r) => requestOf(task, r));
-  if (requests.every((r) => r.vision === null)) return true;
   const longest = Math.max(...requests.map((r) => r.ids.length));
+  if (batchOf(shapeAt(task, 0, longest)) < task.state.batch) return false;
+  if (requests.every((r) => r.vision === null)) return true;
   for (let start = 0; start < longest; ) {
     const set = shapeAt(task, start, longest);
     if (!hasVisionBatch(task, set)) return false;
@@ -75,10 +77,15 @@ async function prefillTogether(task: PrefillTask, rows: readonly number[]): Prom
       const total = requests[i]?.ids.length ?? 0;
       if (start >= total) continue;
       task.called(row, Math.min(length, total - start), ms);
-      if (start + length >= total) task.done(row, result, row);
+      if (start + length >= total) task.done(row, result, row - firstOf(task, rows, set));
     }
     start += length;
   }
+}
+
+/** The row of the cache that is row 0 of a call. */
+function firstOf(task: PrefillTask, rows: readonly number[], set: ShapeSet): number {
+  return batchOf(set) < task.state.batch ? (rows[0] ?? 0) : 0;
 }
 
 function visionOf(task: PrefillTask, rows: readonly number[], set: ShapeSet): Tensor | null {
@@ -102,7 +109,8 @@ function paddedInputs(
   length: number,
   set: ShapeSet,
 ): Record<string, Tensor> {
-  const batch = task.state.batch;
+  const batch = batchOf(set);
+  const first = firstOf(task, rows, set);
   const tokens = new IntTensor([batch, length]);
   const positions = new IntTensor([batch, length]);
   const types = task.ports.hasTokenTypes ? new IntTensor([batch, length]) : null;
@@ -111,16 +119,17 @@ function paddedInputs(
     const { ids, imageTokenId } = requestOf(task, row);
     for (let i = 0; i < length && start + i < ids.length; i++) {
       const id = ids[start + i] as number;
-      tokens.set(row * length + i, id);
-      positions.set(row * length + i, start + i);
-      if (id === imageTokenId) types?.set(row * length + i, 1);
+      const at = (row - first) * length + i;
+      tokens.set(at, id);
+      positions.set(at, start + i);
+      if (id === imageTokenId) types?.set(at, 1);
     }
   }
   return {
     input_ids: tokens,
     position_ids: positions,
     ...(types === null ? {} : { mm_token_type_ids: types }),
-    ...shapeInputs(task.ports, batch, set),
+    ...shapeInputs(task.ports, batch, set, first),
   };
 }
 

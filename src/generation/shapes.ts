@@ -8,7 +8,7 @@ import { type LanguagePorts, wholeNumbers } from './feeds.js';
 export function chooseBatch(program: ProgramDescription, rows: number, ctxLen: number): number {
   if (program.calls === 'exact' || program.allowedShapes === null) return rows;
   const sizes = fitting(program, ctxLen)
-    .map((s) => batchOf(s))
+    .map((s) => cacheRowsOf(s))
     .filter((b) => b >= rows);
   if (sizes.length > 0) return Math.min(...sizes);
   throw notAllowed(program, `batch_size ${rows} or more with ctx_len ${ctxLen}`);
@@ -23,7 +23,7 @@ export function choosePrefillShape(
   start: number,
   left: number,
 ): ShapeSet {
-  const all = fitting(program, ctxLen).filter((s) => batchOf(s) === batch);
+  const all = fitting(program, ctxLen).filter((s) => cacheRowsOf(s) === batch);
   const prefill = all.filter((s) => seqOf(s) > 1);
   const sets = prefill.length > 0 ? prefill : all;
   const lengths = [...new Set(sets.map(seqOf))].filter((s) => s <= limit).sort((a, b) => a - b);
@@ -42,16 +42,21 @@ export function chooseDecodeShape(
   ctxLen: number,
   furthest: number,
 ): ShapeSet {
-  const sets = fitting(program, ctxLen).filter((s) => batchOf(s) === batch && seqOf(s) === 1);
+  const sets = fitting(program, ctxLen).filter(
+    (s) => cacheRowsOf(s) === batch && batchOf(s) === batch && seqOf(s) === 1,
+  );
   if (sets.length === 0) throw notAllowed(program, `batch_size ${batch}, seq_len 1, ctx_len ${ctxLen}`);
   return leastContext(sets, furthest + 1);
 }
 
-/** Inputs that a shape set decides. Of comp_ctx_lengths only the length matters; row i of the batch owns row i of the cache. */
-export function shapeInputs(ports: LanguagePorts, batch: number, set: ShapeSet): Record<string, Tensor> {
+/**
+ * Inputs that a shape set decides. Of comp_ctx_lengths only the length matters; row i of the call owns row `first` + i of
+ * the cache.
+ */
+export function shapeInputs(ports: LanguagePorts, batch: number, set: ShapeSet, first = 0): Record<string, Tensor> {
   const dims = set.shapes.comp_ctx_lengths;
   return {
-    ...(ports.batchIndex === null ? {} : { batch_index: wholeNumbers(ports.batchIndex, [batch, 1], (i) => i) }),
+    ...(ports.batchIndex === null ? {} : { batch_index: wholeNumbers(ports.batchIndex, [batch, 1], (i) => first + i) }),
     ...(ports.contextLengths === null || dims === undefined
       ? {}
       : { comp_ctx_lengths: wholeNumbers(ports.contextLengths, dims, () => 0) }),
@@ -77,8 +82,15 @@ function fitting(program: ProgramDescription, ctxLen: number): readonly ShapeSet
   });
 }
 
-function batchOf(set: ShapeSet): number {
+/** Rows of a call. */
+export function batchOf(set: ShapeSet): number {
   return set.shapes.input_ids?.[0] ?? set.symbols.batch_size ?? 1;
+}
+
+/** Rows of the cache: those of a call, or more where calls of one prompt fill a cache of several (full_batch_size). */
+function cacheRowsOf(set: ShapeSet): number {
+  const cache = Object.entries(set.shapes).find(([name]) => name.startsWith('past_key'));
+  return cache?.[1][0] ?? batchOf(set);
 }
 
 function seqOf(set: ShapeSet): number {

@@ -158,11 +158,14 @@ export interface ConformanceTarget {
   /** Prefill lengths to try; a padded device has its own list. */
   readonly chunks: readonly number[];
   readonly batches: boolean;
+  /** Rows of the smallest state: 1 but for programs of continuous batching, whose cache has all rows. */
+  readonly rows?: number;
 }
 
 export function conformance(target: ConformanceTarget): void {
   const test = suiteOf(`conformance: ${target.name}`);
   const precision = target.precision ?? 'float32';
+  const rows = target.rows ?? 1;
   let session: ProgramSession;
   const options = (over: Partial<GenerationOptions> = {}): GenerationOptions => ({
     prefillSeqLen: target.chunks[0] ?? 8,
@@ -300,7 +303,7 @@ export function conformance(target: ConformanceTarget): void {
   });
 
   test('inputs that do not fit are refused by name', async () => {
-    const state = session.createState(1, golden.ctx);
+    const state = session.createState(rows, golden.ctx);
     const good = await firstCall(session, state);
     const positions = good.position_ids as Tensor;
     const bad: readonly [string, Record<string, Tensor>][] = [
@@ -333,12 +336,12 @@ export function conformance(target: ConformanceTarget): void {
   });
 
   test('states belong to their session, and end with their release', async () => {
-    const state = session.createState(1, golden.ctx);
+    const state = session.createState(rows, golden.ctx);
     const inputs = await firstCall(session, state);
     await rejects(session.run(null, inputs, ['logits']), 'STATE_INVALID');
     const other = await target.driver.open({ role: 'language', path: target.language }, target.config);
     await other.activate();
-    const foreign = other.createState(1, golden.ctx);
+    const foreign = other.createState(rows, golden.ctx);
     await rejects(session.run(foreign, inputs, ['logits']), 'STATE_INVALID');
     state.release();
     await rejects(session.run(state, inputs, ['logits']), 'STATE_INVALID');
@@ -347,7 +350,7 @@ export function conformance(target: ConformanceTarget): void {
     await other.close();
     await other.close();
     await rejects(other.run(foreign, inputs, ['logits']), 'DEVICE_CLOSED');
-    await rejects(() => other.createState(1, golden.ctx), 'DEVICE_CLOSED');
+    await rejects(() => other.createState(rows, golden.ctx), 'DEVICE_CLOSED');
   });
 
   test('a missing file and the wrong half are told apart', async () => {

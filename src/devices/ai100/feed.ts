@@ -36,12 +36,12 @@ export function checkInputs(program: CardProgram, inputs: Inputs): void {
   }
 }
 
-/** The compiled shape of a call. Throws SHAPE_NOT_ALLOWED with all sets and the nearest. */
-export function matchSet(program: CardProgram, inputs: Inputs, batch: number | null): ShapeSet {
+/** The compiled shape of a call on a cache of `rows` rows. Throws SHAPE_NOT_ALLOWED with all sets and the nearest. */
+export function matchSet(program: CardProgram, inputs: Inputs, rows: number | null): ShapeSet {
   let nearest: ShapeSet | undefined;
   let least = Number.POSITIVE_INFINITY;
   for (const set of program.sets) {
-    const off = distance(set, inputs) + (batch === null || batchOf(set) === batch ? 0 : 1e9);
+    const off = distance(set, inputs) + (rows === null || rowsOf(set) === rows ? 0 : 1e9);
     if (off === 0) return set;
     if (off < least) {
       least = off;
@@ -87,8 +87,10 @@ function distance(set: ShapeSet, inputs: Inputs): number {
   return off;
 }
 
-export function batchOf(set: ShapeSet): number {
-  return set.symbols.batch_size ?? 1;
+/** Rows of the cache: more than those of a call where a program was compiled for continuous batching. */
+export function rowsOf(set: ShapeSet): number {
+  const cache = Object.entries(set.shapes).find(([name]) => name.startsWith('past_key'));
+  return cache?.[1][0] ?? set.symbols.batch_size ?? 1;
 }
 
 /** Copies a tensor into the memory of a binding, converting where the program wants another dtype. */

@@ -67,7 +67,21 @@ export interface Addon {
   toFloats(from: Uint16Array, into: Float32Array, portable?: boolean): void;
   toHalves(from: Float32Array, into: Uint16Array, portable?: boolean): void;
   readonly Program: new (library: object, ids: readonly number[]) => NativeProgram;
+  /** One call of the runtime with these arguments, right or wrong: it may end the process. Selftest alone uses it. */
+  invoke(library: object, name: string, words: readonly RawWord[]): number;
+  /** Where bytes lie; they do not move. */
+  address(bytes: Buffer): bigint;
+  /** Fewer bytes where the memory ends, null where there is none. */
+  readMemory(address: bigint, size: number): Buffer | null;
+  symbols(path: string): {
+    readonly error?: string;
+    readonly names?: readonly string[];
+    readonly missing?: readonly string[];
+  };
 }
+
+/** An argument as it goes to the runtime: a number, an address, memory, a C string. */
+export type RawWord = number | bigint | boolean | string | Buffer | null;
 
 export interface CardLibrary {
   readonly addon: Addon;

@@ -9,7 +9,7 @@ import type {
 } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
 import { type CardProgram, largestBytes } from './description.js';
-import { batchOf, checkInputs, control, type Inputs, matchSet, twinOf, writeInput } from './feed.js';
+import { checkInputs, control, type Inputs, matchSet, rowsOf, twinOf, writeInput } from './feed.js';
 import type { CardLibrary, Failure, NativeProgram, NativeSlot } from './library.js';
 import { CardOutputs } from './outputs.js';
 import { CardState, ownState, stateInvalid } from './state.js';
@@ -78,9 +78,9 @@ export class CardSession implements ProgramSession {
       throw stateInvalid('A vision program keeps no state', 'a language program', 'a vision program');
     }
     const sets = this.#program.sets;
-    const own = sets.filter((s) => batchOf(s) === batch && (s.symbols.ctx_len ?? ctxLen) === ctxLen);
+    const own = sets.filter((s) => rowsOf(s) === batch && (s.symbols.ctx_len ?? ctxLen) === ctxLen);
     if (own.length === 0) {
-      const known = sets.map((s) => `batch ${batchOf(s)}, ctx_len ${s.symbols.ctx_len ?? 'any'}`);
+      const known = sets.map((s) => `batch ${rowsOf(s)}, ctx_len ${s.symbols.ctx_len ?? 'any'}`);
       throw stateInvalid(
         'The program was compiled for another state',
         [...new Set(known)].join('; '),

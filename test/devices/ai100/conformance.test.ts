@@ -20,6 +20,7 @@ interface Flavour {
   readonly vision: string;
   readonly precision?: Precision;
   readonly shapes?: Shapes;
+  readonly rows?: number;
 }
 
 // Not `reader`: it shows what a slot held before, and a card's cache holds what the last prompt left there.
@@ -34,6 +35,7 @@ const FLAVOURS: readonly Flavour[] = [
     vision: 'rank3',
     shapes: { contextLengths: [32, golden.ctx] },
   },
+  { name: 'optional, continuous batching', language: 'optional', vision: 'rank3', shapes: { fullBatch: 4 }, rows: 4 },
   { name: 'vision rows per row', language: 'rank3', vision: 'rank3', shapes: { visionBatch: true } },
   { name: 'half in the graph', language: 'half', vision: 'rank2-half', precision: 'half' },
   { name: 'half boundaries', language: 'rank3', vision: 'rank3', precision: 'halfRows', shapes: { half: true } },
@@ -76,6 +78,7 @@ if (missing === null) {
       language,
       vision,
       ...(flavour.precision === undefined ? {} : { precision: flavour.precision }),
+      ...(flavour.rows === undefined ? {} : { rows: flavour.rows }),
       chunks: [8, 16, 13],
       batches: true,
     });

@@ -97,9 +97,10 @@ export class EmulatedPrograms {
     shapes: readonly IoShape[],
     inputs: Inputs,
   ): Promise<Outputs> {
-    const batch = inputs.input_ids?.dims[0] ?? 1;
-    const cache = table.bindings.find((b) => b.name.startsWith('past_key'));
-    const ctxLen = shapes[cache?.index ?? -1]?.dims[2] ?? 1;
+    const cache = table.bindings.find((b) => b.name.startsWith('past_key') && b.direction === 'in');
+    const dims = shapes[cache?.index ?? -1]?.dims ?? [];
+    const batch = dims[0] ?? inputs.input_ids?.dims[0] ?? 1;
+    const ctxLen = dims[2] ?? 1;
     let kept = this.#kept.get(job.exec);
     if (kept === undefined) {
       kept = { state: null, vision: null };
@@ -128,7 +129,8 @@ async function runRows(session: ProgramSession, state: DeviceState, inputs: Inpu
     Array.from({ length: seq }, (__, i) => row * seq + i).filter((i) => Number(positions.data[i]) >= 0),
   );
   // Vision rows for each row of the batch are more than the graph takes in one call: it has one set of them.
-  const together = batch === 1 || (seq === 1 && !hasRowsForEach(inputs.vision_embeds, batch));
+  const whole = state.batch === batch;
+  const together = whole && (batch === 1 || (seq === 1 && !hasRowsForEach(inputs.vision_embeds, batch)));
   if (together && used.every((u) => u.length === seq)) {
     return (await session.run(state, inputs, wanted)).outputs;
   }
@@ -137,7 +139,8 @@ async function runRows(session: ProgramSession, state: DeviceState, inputs: Inpu
   let imageIdx = start;
   for (const [row, tokens] of used.entries()) {
     if (tokens.length === 0) continue;
-    const own = batch === 1 ? state : state.row(row);
+    // A call of fewer rows than the cache has says which of them are meant.
+    const own = state.batch === 1 ? state : state.row(whole ? row : Number(inputs.batch_index?.data[row] ?? row));
     const { outputs } = await session.run(own, rowInputs(inputs, row, batch, tokens), wanted);
     const data = outputs.logits?.data as Float32Array;
     if (logits.length === 0) logits = new Float32Array(batch * data.length);

@@ -24,6 +24,8 @@ export interface Shapes {
   /** vision_embeds [batch, rows, hidden] instead of [1, rows, hidden]. */
   readonly visionBatch?: boolean;
   readonly contextLengths?: readonly number[];
+  /** Continuous batching: prefill of one prompt a call into a cache of so many rows, decode of all. */
+  readonly fullBatch?: number;
   readonly tiles?: readonly number[];
   readonly rowsPerTile?: number;
   /** Pixels, vision rows and caches cross as float16, as a card's compiler is told by default. */
@@ -70,12 +72,18 @@ function symbols(role: ProgramRole, shapes: Shapes): Values[] {
     return (shapes.tiles ?? [1]).map((tiles) => ({ tiles, rows: tiles * (shapes.rowsPerTile ?? 1) }));
   }
   const rows = shapes.visionRows ?? 16;
+  const full = shapes.fullBatch;
+  if (full !== undefined) {
+    const own = { full, lengths: shapes.ctxLen === undefined ? 96 : ([shapes.ctxLen].flat()[0] ?? 96), rows };
+    const prefill = (shapes.seqLens ?? [8]).map((seq) => ({ ...own, batch: 1, seq, ctx: own.lengths }));
+    return [...prefill, { ...own, batch: full, seq: 1, ctx: own.lengths }];
+  }
   return [shapes.ctxLen ?? 96]
     .flat()
     .flatMap((ctx) =>
       (shapes.batches ?? [1]).flatMap((batch) =>
         [...(shapes.seqLens ?? [8]), 1].flatMap((seq) =>
-          (shapes.contextLengths ?? [0]).map((lengths) => ({ batch, seq, lengths, ctx, rows })),
+          (shapes.contextLengths ?? [0]).map((lengths) => ({ batch, full: batch, seq, lengths, ctx, rows })),
         ),
       ),
     );
@@ -84,7 +92,7 @@ function symbols(role: ProgramRole, shapes: Shapes): Values[] {
 /** Names of symbolic axes in the graphs. */
 const AXES: Readonly<Record<string, string>> = {
   batch_size: 'batch',
-  full_batch_size: 'batch',
+  full_batch_size: 'full',
   seq_len: 'seq',
   ctx_len: 'ctx',
   vision_size: 'rows',
