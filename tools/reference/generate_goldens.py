@@ -1,13 +1,14 @@
 """Records what transformers itself does with the demonstration model, for the tests of the TypeScript pipeline.
 
 python -m tools.reference.generate_goldens models/shapes-internvl test/golden/shapes-internvl.json
-Run from the root of the repository; image paths in the file are relative to it. Greedy, f32, Pillow backend.
+Run from the root of the repository; image paths in the file are relative to it. Greedy, f32, with the image processor that the folder names (torchvision backend).
 """
 from __future__ import annotations
 
 import argparse
 import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,6 @@ def record(processor: Any, model: Any, messages: list[dict[str, Any]]) -> dict[s
 
 def main() -> None:
     from transformers import AutoProcessor, InternVLForConditionalGeneration
-    from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
     parser = argparse.ArgumentParser(prog="generate_goldens", description=__doc__)
     parser.add_argument("model", type=Path)
@@ -109,12 +109,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     processor = AutoProcessor.from_pretrained(args.model)
-    processor.image_processor = GotOcr2ImageProcessorPil.from_pretrained(args.model)
     model = InternVLForConditionalGeneration.from_pretrained(args.model, dtype=torch.float32).eval()
     weights = {f.name: sha256(f.read_bytes()) for f in sorted(args.model.iterdir()) if f.suffix in (".safetensors", ".onnx")}
     golden = {
         "made_by": "tools/reference/generate_goldens.py",
-        "versions": {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0], "pillow": pillow_version, "numpy": np.__version__},
+        "versions": {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0], "torchvision": version("torchvision"), "pillow": pillow_version, "numpy": np.__version__},
         "model": {"folder": args.model.as_posix(), "sha256": weights},
         "max_new_tokens": LIMIT,
         "eos_token_id": model.generation_config.eos_token_id,
