@@ -1,5 +1,6 @@
 /** The shape plan with the built-in registries. */
 import { VlmError } from '../contracts/errors.js';
+import type { FamilyModel } from '../contracts/family.js';
 import type { Plan } from '../contracts/recipe.js';
 import type { RunItem } from '../runner/item.js';
 import { type PlanSources, planShapes, type ShapePlan } from '../runner/shape-plan.js';
@@ -46,15 +47,36 @@ export async function planSources(plan: Plan): Promise<PlanSources> {
 }
 
 export async function shapePlan(plan: Plan, item: RunItem): Promise<FullPlan> {
-  const shapes = await planShapes(plan, item, await planSources(plan));
+  const sources = await planSources(plan);
+  const shapes = await planShapes(plan, item, sources);
   if (!Object.values(plan.devices).some((device) => device.kind === 'ai100')) return { ...shapes, cards: null };
   const [{ compileJobs, usesCards }, { planCards }] = await Promise.all([
     import('./compile.js'),
     import('./card-plan.js'),
   ]);
   if (!usesCards(plan)) return { ...shapes, cards: null };
-  const cards = planCards(plan, shapes, await compileJobs(plan));
-  return withCards(shapes, cards);
+  let jobs: Awaited<ReturnType<typeof compileJobs>>;
+  try {
+    jobs = await compileJobs(plan);
+  } catch (error) {
+    // Lengths follow from the configuration; only what a card will call needs the programs.
+    if (!(error instanceof VlmError) || error.code !== 'MODEL_MISSING') throw error;
+    const { exportedImage } = sources.model.family;
+    return { ...shapes, cards: null, warnings: [...shapes.warnings, ...unplannedCards(error, exportedImage)] };
+  }
+  return withCards(shapes, planCards(plan, shapes, jobs));
+}
+
+function unplannedCards({ details }: VlmError, image: FamilyModel['exportedImage']): readonly string[] {
+  const remedy = details.hint === undefined ? '' : ` (${details.hint})`;
+  return [
+    `what the card will call is not planned: ${details.what}${remedy}`,
+    ...(image === undefined
+      ? []
+      : [
+          `taken for granted: an export for one image size, every image brought to ${image.width}×${image.height} and ${image.tiles} tiles`,
+        ]),
+  ];
 }
 
 /** Calls, chunks and memory as the cards will have them in place of exact ones. */
