@@ -76,6 +76,7 @@ struct State {
   std::map<uint64_t, std::shared_ptr<Object>> objects;
   std::map<uint64_t, Kind> gone;  // released handles, for cards that accept them still
   std::map<uint32_t, std::shared_ptr<Executor>> executors;
+  std::map<std::thread::id, uint32_t> chosen;  // the executor that a thread named
   std::map<std::string, uint64_t> calls;
   Faults faults;
   Latency latency;

@@ -29,6 +29,8 @@ typedef struct {
 const char *aicemuVersion(void);
 // An executor for programs that the calling thread will create. 0 is no executor.
 uint32_t aicemuExecutorCreate(void);
+// Programs that the calling thread creates from now on are this executor's; without it, the newest of the thread's own.
+void aicemuExecutorUse(uint32_t executor);
 // Waits for a job on the executor's own thread: 1 a job, 0 none within the time, -1 closed.
 int aicemuExecutorTake(uint32_t executor, uint32_t timeout_ms, AicemuJob *job);
 void aicemuExecutorOutput(uint32_t executor, uint64_t job, uint32_t index, const uint8_t *data, uint64_t size);

@@ -26,6 +26,12 @@ CONTROL uint32_t aicemuExecutorCreate(void) {
   s.executors[s.next_executor] = x;
   return s.next_executor++;
 }
+CONTROL void aicemuExecutorUse(uint32_t executor) {
+  State& s = S();
+  const std::lock_guard<std::mutex> lock(s.mutex);
+  if (executor == 0) s.chosen.erase(std::this_thread::get_id());
+  else s.chosen[std::this_thread::get_id()] = executor;
+}
 CONTROL int aicemuExecutorTake(uint32_t executor, uint32_t timeout_ms, AicemuJob* out) {
   State& s = S();
   Lock lock(s.mutex);

@@ -34,6 +34,15 @@ uint32_t Activate(Object* p) {
   return QS_SUCCESS;
 }
 
+uint32_t ExecutorOfThread(const State& s) {
+  const auto own = std::this_thread::get_id();
+  if (const auto named = s.chosen.find(own); named != s.chosen.end()) return named->second;
+  uint32_t newest = 0;
+  for (const auto& [number, e] : s.executors)
+    if (e->owner == own && !e->closed) newest = number;
+  return newest;
+}
+
 void Post(State& s, const Object& e, const std::shared_ptr<Job>& job, uint32_t kind) {
   job->id = s.next_job++, job->exec = e.id, job->kind = kind, job->folder = e.qpc->folder;
   if (const auto x = s.executors.find(e.executor); x != s.executors.end() && !x->second->closed) {
@@ -106,8 +115,7 @@ AICEMU_API qaicCreateProgram(QAicContext* context, QAicProgram** program, void*,
                 if (q->qpc->cores > kCores || q->qpc->memory > kMemory) return QS_NOSPC;
                 auto p = std::make_shared<Object>(Kind::kProgram);
                 p->parent = c, p->qpc = q->qpc, c->children++;
-                for (const auto& [number, e] : s.executors)
-                  if (e->owner == std::this_thread::get_id() && !e->closed) p->executor = number;
+                p->executor = ExecutorOfThread(s);
                 Publish(p, program);
                 return QS_SUCCESS;
               });

@@ -23,6 +23,11 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
 Napi::Value Create(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), library == nullptr ? 0 : EMU(aicemuExecutorCreate)());
 }
+// use(executor): for the programs that this thread creates from now on; 0: the newest again.
+Napi::Value Use(const Napi::CallbackInfo& info) {
+  if (library != nullptr) EMU(aicemuExecutorUse)(info[0].ToNumber().Uint32Value());
+  return info.Env().Undefined();
+}
 Napi::Value Close(const Napi::CallbackInfo& info) {
   if (library != nullptr) EMU(aicemuExecutorClose)(info[0].ToNumber().Uint32Value());
   return info.Env().Undefined();
@@ -94,6 +99,7 @@ Napi::Value LiveHandles(const Napi::CallbackInfo& info) {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("open", Napi::Function::New(env, Open));
   exports.Set("create", Napi::Function::New(env, Create));
+  exports.Set("use", Napi::Function::New(env, Use));
   exports.Set("close", Napi::Function::New(env, Close));
   exports.Set("take", Napi::Function::New(env, Take));
   exports.Set("finish", Napi::Function::New(env, Finish));

@@ -9,14 +9,11 @@ import type {
 } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
 import { type CardProgram, describeProgram, isEmulatedFile, qpcFile } from './description.js';
+import type { EmulatorExecutor } from './emulator/control.js';
 import { decodeIoDesc } from './io-desc.js';
 import { type CardLibrary, type NativeProgram, openLibrary, permissionProblem } from './library.js';
 import { CardSession } from './session.js';
 import { failed } from './status.js';
-
-interface Executor {
-  close(): Promise<void>;
-}
 
 export class Ai100Driver implements DeviceDriver {
   readonly kind = 'ai100';
@@ -27,14 +24,18 @@ export class Ai100Driver implements DeviceDriver {
     const queueDepth = whole(config, 'queue_depth', 1, 64);
     const library = libraryFor(file, config);
     const executor = library.emulator ? await startExecutor() : null;
+    const make = (): NativeProgram => {
+      const made = (): NativeProgram => create(library, config, file, true);
+      return executor === null ? made() : executor.own(made);
+    };
     let native: NativeProgram | null = null;
     try {
-      native = create(library, config, file, true);
+      native = make();
       const program = describe(source, file, library, native);
       return new CardSession(library, program, native, {
         timeoutMs,
         queueDepth,
-        make: () => create(library, config, file, true),
+        make,
         closed: async () => executor?.close(),
       });
     } catch (error) {
@@ -130,7 +131,7 @@ function describe(source: ProgramSource, file: string, library: CardLibrary, nat
 }
 
 /** The emulated card computes in a worker of its own, bound to the thread that opened the program. */
-async function startExecutor(): Promise<Executor> {
+async function startExecutor(): Promise<EmulatorExecutor> {
   try {
     return await (await emulatorControl()).startEmulatorExecutor();
   } catch (cause) {

@@ -17,6 +17,8 @@ export interface EmulatorJob {
 export interface EmulatorControl {
   open(path: string): boolean;
   create(): number;
+  /** For the programs that this thread creates from now on; 0: the newest of its executors again. */
+  use(executor: number): void;
   close(executor: number): void;
   take(executor: number, timeoutMs: number): EmulatorJob | null | false;
   finish(executor: number, job: number, status: number, outputs: readonly (number | Uint8Array)[]): void;

@@ -2,8 +2,13 @@
 import { Worker } from 'node:worker_threads';
 import { checkEnvironment, loadControl } from './addon.js';
 
-/** For programs that the calling thread creates from now on, until `close`. */
-export async function startEmulatorExecutor(): Promise<{ close(): Promise<void> }> {
+export interface EmulatorExecutor {
+  /** Creates programs that this executor computes for, also when others were started on the same thread since. */
+  own<T>(create: () => T): T;
+  close(): Promise<void>;
+}
+
+export async function startEmulatorExecutor(): Promise<EmulatorExecutor> {
   const control = loadControl();
   checkEnvironment(control);
   const executor = control.create();
@@ -15,6 +20,14 @@ export async function startEmulatorExecutor(): Promise<{ close(): Promise<void> 
     worker.once('error', () => control.close(executor));
   });
   return {
+    own: (create) => {
+      control.use(executor);
+      try {
+        return create();
+      } finally {
+        control.use(0);
+      }
+    },
     close: async () => {
       control.close(executor);
       worker.ref();

@@ -280,6 +280,23 @@ if (missing !== null) {
     control.take(next, 0);
   });
 
+  test('a program that is made anew keeps its own executor, whatever was opened and closed since', async () => {
+    const path = join(folder, 'both');
+    await writeEmulatedQpc(path, emulated('vision', fixture('vision-rank3.onnx'), { tiles: [1], rowsPerTile: 4 }));
+    const image: Tensor = { dtype: 'float32', dims: [1, 3, 4, 4], data: new Float32Array(48).fill(1) };
+    const first = await opened('vision', path);
+    const second = await opened('vision', path);
+    control.faults('qaicExecObjWaitForCompletion 1 status 300');
+    const rows = async () => {
+      const { outputs } = await first.run(null, { pixel_values: image }, ['vision_embeds']);
+      return Array.from(outputs['vision_embeds']?.data as Float32Array);
+    };
+    const before = await rows();
+    await second.close();
+    assert.equal(await rows(), before);
+    await first.close();
+  });
+
   test('mutated program files are refused or run, and never end the process', async () => {
     const whole = readFileSync(join(vision, 'programqpc.bin'));
     const path = join(folder, 'mutated.bin');
