@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include "half.h"
+#include "probe.h"
 #include "program.h"
 #include "sdk.h"
 
@@ -303,6 +304,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("toFloats", Napi::Function::New(env, ToFloats, "toFloats"));
   exports.Set("toHalves", Napi::Function::New(env, ToHalves, "toHalves"));
   exports.Set("Program", ProgramWrap::Define(env));
+  vlm_ai100::DefineProbe(env, exports);
   return exports;
 }
 

@@ -14,6 +14,7 @@ import { packCommand } from './commands/pack.js';
 import { planCommand } from './commands/plan.js';
 import { runCommand } from './commands/run.js';
 import { schemaCommand } from './commands/schema.js';
+import { selftestCommand } from './commands/selftest.js';
 import { validateCommand } from './commands/validate.js';
 import { verifyCommand } from './commands/verify.js';
 import type { Io } from './io.js';
@@ -36,6 +37,7 @@ export function addCommands(program: Command, io: Io, json: boolean): Command {
     verifyCommand(io),
     packCommand(io),
     devicesCommand(io),
+    selftestCommand(io),
     initCommand(io),
   ];
   for (const [i, command] of commands.entries()) {

@@ -134,9 +134,8 @@ export function libraryPath(config: DeviceConfig): string {
   return `/opt/qti-aic/dev/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}/libQAic.so`;
 }
 
-/** Throws DEVICE_UNAVAILABLE. */
-export function openLibrary(config: DeviceConfig): CardLibrary {
-  const addon = loadAddon();
+/** The runtime's file, not yet opened. Throws DEVICE_UNAVAILABLE. */
+export function findLibrary(config: DeviceConfig): string {
   const path = libraryPath(config);
   if (!existsSync(path)) {
     throw config.emulated === true
@@ -151,6 +150,13 @@ export function openLibrary(config: DeviceConfig): CardLibrary {
           'install the Cloud AI platform SDK, or name the library with QAIC_LIB; without a card, set emulated: true',
         );
   }
+  return path;
+}
+
+/** Throws DEVICE_UNAVAILABLE. */
+export function openLibrary(config: DeviceConfig): CardLibrary {
+  const addon = loadAddon();
+  const path = findLibrary(config);
   const opened = addon.openLibrary(path);
   if (opened.symbol !== undefined) {
     throw unavailable(

@@ -1,6 +1,6 @@
 /** What a check works with: one card, its programs, and the release of all that was made, in reverse. */
 
-import type { IoDescription } from '../io-desc.js';
+import { contractName } from '../description.js';
 import type { Addon } from '../library.js';
 import { Call } from './call.js';
 import { readDescription } from './description.js';
@@ -23,14 +23,24 @@ type Undo = () => void;
 
 export class Kit {
   readonly addon: Addon;
-  readonly runtime: Runtime;
   readonly order: Order;
   readonly #undo: Undo[] = [];
+  #runtime: Runtime | null = null;
+  #given: ProgramFacts | null = null;
 
-  constructor(addon: Addon, library: object, order: Order) {
+  constructor(addon: Addon, order: Order) {
     this.addon = addon;
-    this.runtime = new Runtime(addon, library);
     this.order = order;
+  }
+
+  /** Opened when it is needed: opening it is a check of its own. */
+  get runtime(): Runtime {
+    if (this.#runtime === null) {
+      const { library, error, symbol } = this.addon.openLibrary(this.order.library);
+      if (library === undefined) throw new Deviation('a library that opens', error ?? `no ${symbol}`);
+      this.#runtime = new Runtime(this.addon, library);
+    }
+    return this.#runtime;
   }
 
   get device(): number {
@@ -39,9 +49,27 @@ export class Kit {
 
   facts(name: ProgramName | 'any'): ProgramFacts {
     const { programs } = this.order;
-    const facts = name === 'any' ? (programs.echo ?? programs.given) : programs[name];
-    if (facts === undefined) throw new Undecided('no program to run');
-    return facts;
+    const own = name === 'any' ? programs.echo : programs[name];
+    if (own !== undefined) return own;
+    if (name !== 'any' || programs.given === undefined) throw new Undecided('no program to run');
+    this.#given ??= this.#learn(programs.given);
+    return this.#given;
+  }
+
+  /** What a program of the user says of itself. */
+  #learn(given: ProgramFacts): ProgramFacts {
+    const { program } = this.create(given);
+    this.runtime.ok('qaicLoadProgram', program);
+    const { bindings, allowedShapes } = readDescription(this.runtime, program).description;
+    this.end();
+    const lists = allowedShapes.length > 0 ? allowedShapes : [bindings];
+    return {
+      ...given,
+      ports: bindings.map((b) => ({ name: contractName(b.name), direction: b.direction, type: b.type })),
+      sets: lists.map((list) =>
+        Object.fromEntries(bindings.map((b, j) => [contractName(b.name), list[j]?.dims ?? b.dims])),
+      ),
+    };
   }
 
   /** Called at the end, last first, with failures left aside. */
@@ -105,10 +133,6 @@ export class Kit {
     this.runtime.ok('qaicLoadProgram', opened.program);
     this.runtime.ok('qaicRunActivationCmd', opened.program, ACTIVATE);
     return opened;
-  }
-
-  describe(opened: Opened): IoDescription {
-    return readDescription(this.runtime, opened.program).description;
   }
 
   /** An exec object with buffers of the largest shapes. */

@@ -1,7 +1,7 @@
 /** Cards: which there are, what they have, contexts and queues on them. */
 import { accessSync, constants, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { CANARY, NO_DEVICE, statusText, SUCCESS } from '../runtime.js';
+import { CANARY, NO_DEVICE, SUCCESS, statusText } from '../runtime.js';
 import { type Check, Deviation, FACTS } from '../types.js';
 
 const RESOURCE_BYTES = 56;

@@ -1,7 +1,7 @@
 /** Compiled programs: opened from a file and from memory, and the order of calls that is known to work. */
 import { readFileSync } from 'node:fs';
-import { ACTIVATE, DEACTIVATE } from '../kit.js';
 import { readDescription } from '../description.js';
+import { ACTIVATE, DEACTIVATE } from '../kit.js';
 import { SUCCESS } from '../runtime.js';
 import { type Check, Deviation, FACTS } from '../types.js';
 

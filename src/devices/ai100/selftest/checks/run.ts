@@ -1,6 +1,7 @@
 /** Executions: values, sizes, shapes, precision, several at a time. */
-import { floatsToHalves, halvesToFloats } from '../../../../util/float16.js';
+
 import { elementCount } from '../../../../contracts/tensor.js';
+import { floatsToHalves, halvesToFloats } from '../../../../util/float16.js';
 import { elementBytes } from '../../description.js';
 import type { Call, Shapes } from '../call.js';
 import type { Kit } from '../kit.js';
@@ -25,7 +26,10 @@ function total(set: Shapes): number {
 /** Runs an echo and compares, for a program of the kit; for another one it must only succeed. */
 export function echo(call: Call, facts: ProgramFacts, shapes: Shapes, start: number): void {
   const what = 'the execution succeeds';
-  if (!facts.own) return call.runs({ shapes }, what);
+  if (!facts.own) {
+    call.runs({ shapes }, what);
+    return;
+  }
   fill(call, shapes, start);
   call.runs({ shapes }, what);
   compare(call, shapes, start);
@@ -286,4 +290,3 @@ export const SHAPE_CHECKS: readonly Check[] = [
     },
   },
 ];
-

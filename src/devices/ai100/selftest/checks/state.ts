@@ -1,4 +1,5 @@
 /** What stays on the card between calls, seen through a program that shows it. */
+import { floatsToHalves } from '../../../../util/float16.js';
 import type { Call } from '../call.js';
 import type { Kit } from '../kit.js';
 import { CTX_LEN, HEAD_DIM, LOGITS, ROWS, SEQ_LEN, WIDTH } from '../models.js';
@@ -53,14 +54,7 @@ class Prompt {
 /** float16 or float32, as the program was compiled; the values are exact in both. */
 function writeRows(call: Call): void {
   const memory = call.memory('vision_embeds');
-  if (memory.length === ROW_VALUES.byteLength) return void bytesOf(ROW_VALUES).copy(memory);
-  for (const [i, v] of ROW_VALUES.entries()) memory.writeUInt16LE(halfOf(v), i * 2);
-}
-
-/** Of small positive multiples of a half. */
-function halfOf(value: number): number {
-  const exponent = Math.floor(Math.log2(value));
-  return ((exponent + 15) << 10) | ((value / 2 ** exponent - 1) * 1024);
+  bytesOf(memory.length === ROW_VALUES.byteLength ? ROW_VALUES : floatsToHalves(ROW_VALUES)).copy(memory);
 }
 
 function begin(kit: Kit): Prompt {
