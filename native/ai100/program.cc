@@ -33,7 +33,8 @@ Outcome Program::Create(const std::string& qpc) {
   alignas(16) uint8_t properties[kQaicOpaqueBytes] = {};
   uint32_t status = api.qaicProgramPropertiesInitDefault(properties);
   if (status != QS_SUCCESS) return {status, "qaicProgramPropertiesInitDefault"};
-  if (ids_.size() > 1) {
+  // An emulated card takes the devices from the context: its properties are as opaque as a runtime's.
+  if (ids_.size() > 1 && !library_->emulator) {
     mapping_.clear();
     for (const QID id : ids_) mapping_ += (mapping_.empty() ? "" : ":") + std::to_string(id);
     if (!SetDeviceMapping(properties, mapping_.c_str())) return {QS_UNSUPP, "devMapping"};

@@ -92,16 +92,15 @@ const SHAPES: Shapes = {
   rowsPerTile: 16,
 };
 
-/** Answers with f16 boundaries may leave the golden one where its two best logits are nearer than this. */
-const NEAR_TIE = 0.05;
-
-function sameAnswer(given: readonly number[], source: Case, half: boolean): void {
+/**
+ * With float16 boundaries as well: rounding moves the logits of this model by less than any margin of these answers. Where
+ * that changes, the margin is in the message.
+ */
+function sameAnswer(given: readonly number[], source: Case): void {
   const at = source.generated_ids.findIndex((id, i) => id !== given[i]);
-  if (at < 0 && given.length === source.generated_ids.length) return;
-  const [best = 0, second = 0] = source.logits_top2.find((t) => t.step === at)?.values ?? [Number.POSITIVE_INFINITY, 0];
-  const story = `${source.name}, step ${at}: ${given[at]} for ${source.generated_ids[at]}, margin ${(best - second).toPrecision(3)}`;
-  if (!half || best - second > NEAR_TIE) assert.equal(given, source.generated_ids, story);
-  process.stderr.write(`near-tie: ${story}\n`);
+  const [best, second] = source.logits_top2.find((t) => t.step === at)?.values ?? [Number.NaN, 0];
+  const margin = `the reference prefers it by ${(best - second).toPrecision(3)}`;
+  assert.equal(given, source.generated_ids, `${source.name}, step ${at}: ${margin}`);
 }
 
 if (missing === null) {
@@ -121,7 +120,7 @@ if (missing === null) {
         const item = result.items[i];
         assert.is(item?.error, undefined, `${source.name}: ${item?.error?.what}`);
         assert.equal(item?.promptIds, source.input_ids, source.name);
-        sameAnswer(item?.generatedIds ?? [], source, half);
+        sameAnswer(item?.generatedIds ?? [], source);
       }
       const emulators = result.ledger.lanes.filter((lane) => lane.emulated === true);
       assert.is(emulators.length, 2);
@@ -147,7 +146,7 @@ if (missing === null) {
     assert.match(failed[0]?.error?.received ?? '', 'made anew; the state that it kept is lost');
     for (const [i, source] of golden.cases.slice(0, 6).entries()) {
       const item = result.items[i];
-      if (item?.error === undefined) sameAnswer(item?.generatedIds ?? [], source, false);
+      if (item?.error === undefined) sameAnswer(item?.generatedIds ?? [], source);
     }
   });
 
@@ -161,7 +160,7 @@ if (missing === null) {
     assert.ok(good.length > 0 && good.length < 6, `${good.length} items finished`);
     for (const [i, source] of golden.cases.slice(0, 6).entries()) {
       const item = result.items[i];
-      if (item?.error === undefined) sameAnswer(item?.generatedIds ?? [], source, false);
+      if (item?.error === undefined) sameAnswer(item?.generatedIds ?? [], source);
       else assert.ok(['DEVICE_FAILED', 'DEVICE_UNAVAILABLE'].includes(item.error.code), item.error.code);
     }
   });

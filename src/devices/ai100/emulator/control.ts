@@ -12,12 +12,19 @@ export async function startEmulatorExecutor(): Promise<EmulatorExecutor> {
   const control = loadControl();
   checkEnvironment(control);
   const executor = control.create();
-  const worker = new Worker(new URL('./executor-worker.js', import.meta.url), { workerData: { executor } });
+  const worker = new Worker(new URL('./executor-worker.js', import.meta.url), {
+    workerData: { executor },
+    // Flags of this process may be for its own entry alone (--input-type), and would end the worker.
+    execArgv: [],
+  });
   worker.unref();
   const ended = new Promise<void>((resolve) => {
     worker.once('exit', () => resolve());
     // An executor that died answers no calls: those under way fail, and later ones are refused.
-    worker.once('error', () => control.close(executor));
+    worker.once('error', (error) => {
+      control.close(executor);
+      process.emitWarning(`What computes for the emulated card ended: ${error.message}`, { type: 'CardWarning' });
+    });
   });
   return {
     own: (create) => {

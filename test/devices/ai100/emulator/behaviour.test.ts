@@ -297,6 +297,33 @@ if (missing !== null) {
     await first.close();
   });
 
+  test('a program of two cards runs on two, and not on one', async () => {
+    const path = join(folder, 'two');
+    const shapes = { tiles: [1], rowsPerTile: 4, cores: 16 };
+    await writeEmulatedQpc(path, { ...emulated('vision', fixture('vision-rank3.onnx'), shapes), devices: 2 });
+    const script = `
+      const { ai100Driver } = await import(${JSON.stringify(join(packageRoot(), '.build/src/devices/ai100/index.js'))});
+      const said = [];
+      for (const ids of [[0, 1], [0], [0, 1, 1], [1, 2]]) {
+        try {
+          const session = await ai100Driver.open({ role: 'vision', path: ${JSON.stringify(path)} }, { kind: 'ai100', emulated: true, ids });
+          await session.activate();
+          const pixels = { dtype: 'float32', dims: [1, 3, 4, 4], data: new Float32Array(48) };
+          const { outputs } = await session.run(null, { pixel_values: pixels }, ['vision_embeds']);
+          said.push(outputs.vision_embeds.data.length);
+          await session.close();
+        } catch (e) { said.push(e.code); }
+      }
+      process.stdout.write(JSON.stringify(said));`;
+    const env = { ...process.env, VLM_AICEMU_DEVICES: '2' };
+    const made = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+      env,
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
+    assert.equal(JSON.parse(made.stdout), [64, 'DEVICE_FAILED', 'DEVICE_FAILED', 'DEVICE_UNAVAILABLE'], made.stderr);
+  });
+
   test('mutated program files are refused or run, and never end the process', async () => {
     const whole = readFileSync(join(vision, 'programqpc.bin'));
     const path = join(folder, 'mutated.bin');

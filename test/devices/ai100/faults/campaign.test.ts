@@ -4,9 +4,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
+import { emulatorLibrary, loadControl } from '../../../../src/devices/ai100/emulator/addon.js';
+import { ai100Driver } from '../../../../src/devices/ai100/index.js';
+import { rejects } from '../../conformance.js';
 import { suiteOf } from '../../suite.js';
 import { unbuilt } from '../emulator/programs.js';
-import { type FaultCase, gentleCases, hangingCases } from './cases.js';
+import { codeOf, type FaultCase, gentleCases, hangingCases, OPENING, STATUSES } from './cases.js';
 import { complaint, type Outcome, runCases } from './driver.js';
 import { writeEchoPrograms } from './programs.js';
 
@@ -48,6 +51,45 @@ if (missing === null) {
   test('a function that never returns is ended by the watchdog; finished results are known', async () => {
     const cases = hangingCases();
     judge(cases, await campaign(cases, 3000, 9));
+  });
+
+  test('listing cards and inspecting a program say what failed', async () => {
+    const control = loadControl();
+    const given = process.env['QAIC_LIB'];
+    process.env['QAIC_LIB'] = emulatorLibrary();
+    const config = { kind: 'ai100', emulated: true };
+    try {
+      for (const status of STATUSES) {
+        control.faults(`qaicGetResourceInfo 1 status ${status}`);
+        if (status === 5) await rejects(ai100Driver.list(), 'DEVICE_UNAVAILABLE');
+        else {
+          const [card] = await ai100Driver.list();
+          assert.is(card?.status, 'unavailable');
+          assert.match(card?.summary ?? '', `status ${status}`);
+        }
+        control.faults(`qaicGetAicVersion 1 status ${status}`);
+        assert.is((await ai100Driver.list())[0]?.details['runtime'], 'unknown');
+        for (const call of OPENING.filter((name) => name !== 'qaicLoadProgram')) {
+          control.faults(`${call} 1 status ${status}`);
+          const error = await rejects(
+            ai100Driver.inspect({ role: 'vision', path: vision }, config),
+            codeOf(call, status),
+          );
+          assert.match(error.message, call);
+        }
+      }
+      control.faults('qaicGetResourceInfo 1 vanish');
+      await rejects(ai100Driver.list(), 'DEVICE_UNAVAILABLE');
+      for (const faults of ['qaicGetResourceInfo 1 garbage', 'deviate resource-layout', 'deviate version-layout']) {
+        control.faults(faults);
+        assert.is((await ai100Driver.list()).length, 1, faults);
+      }
+      assert.is(control.liveHandles(), 0);
+    } finally {
+      control.faults('');
+      if (given === undefined) delete process.env['QAIC_LIB'];
+      else process.env['QAIC_LIB'] = given;
+    }
   });
 
   test('a crash costs its own case', async () => {

@@ -23,7 +23,7 @@ export interface FaultCase {
 
 export const STATUSES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 300, 500];
 
-const OPENING = [
+export const OPENING = [
   'qaicProgramPropertiesInitDefault',
   'qaicCreateContext',
   'qaicCreateQueue',
@@ -48,7 +48,7 @@ export const SESSION_FUNCTIONS = [...OPENING, ...ACTIVATING, ...RUNNING, ...CLOS
 const NONE = [false, false, false] as const;
 const ALL = [true, true, true] as const;
 
-function codeOf(call: string, status: number): ErrorCode {
+export function codeOf(call: string, status: number): ErrorCode {
   if (status === 1 || status === 5) return 'DEVICE_UNAVAILABLE';
   // What is wrong with the file, not with the card.
   if (call === 'qaicOpenQpcFile' && [6, 8, 11, 12, 500].includes(status)) return 'PROGRAM_INVALID';
