@@ -2,12 +2,13 @@
 // would read or write foreign memory is checked here once more.
 #include <napi.h>
 
+#include "counted.h"
 #include "half.h"
 #include "probe.h"
 #include "program.h"
 #include "sdk.h"
 
-#define VLM_AI100_ABI 1
+#define VLM_AI100_ABI 2
 
 namespace {
 
@@ -47,6 +48,14 @@ Napi::Value Expose(Napi::Env env, const std::shared_ptr<Block>& block) {
 
 uint32_t NumberAt(const Napi::CallbackInfo& info, size_t index) {
   return index < info.Length() && info[index].IsNumber() ? info[index].As<Napi::Number>().Uint32Value() : 0;
+}
+
+bool Is(const Napi::Value& value, napi_typedarray_type type) {
+  return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == type;
+}
+
+Napi::Value AllocationsSoFar(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(vlm_ai100::Allocations()));
 }
 
 class RunWorker : public Napi::AsyncWorker {
@@ -190,21 +199,22 @@ class ProgramWrap : public Napi::ObjectWrap<ProgramWrap> {
     return promise;
   }
 
-  // best(slot, binding, half, rows, width, k, ids, values)
+  // best(slot, what, ids, values); what: [binding, half, rows, width, k]. With more than six arguments node-addon-api
+  // would allocate in every call.
   Napi::Value BestOf(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     const Slot* slot = program_ ? program_->SlotAt(NumberAt(info, 0)) : nullptr;
-    const uint32_t binding = NumberAt(info, 1);
-    if (slot == nullptr || binding >= slot->blocks.size() || !slot->blocks[binding] || info.Length() < 8 ||
-        !info[6].IsTypedArray() || !info[7].IsTypedArray() ||
-        info[6].As<Napi::TypedArray>().TypedArrayType() != napi_int32_array ||
-        info[7].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array) {
-      return Throw(env, "best(slot, binding, half, rows, width, k, ids, values)");
+    if (slot == nullptr || info.Length() < 4 || !Is(info[1], napi_uint32_array) || !Is(info[2], napi_int32_array) ||
+        !Is(info[3], napi_float32_array) || info[1].As<Napi::Uint32Array>().ElementLength() < 5) {
+      return Throw(env, "best(slot, what, ids, values)");
     }
-    const bool half = info[2].ToBoolean().Value();
-    const size_t rows = NumberAt(info, 3), width = NumberAt(info, 4), k = NumberAt(info, 5);
-    Napi::Int32Array ids = info[6].As<Napi::Int32Array>();
-    Napi::Float32Array values = info[7].As<Napi::Float32Array>();
+    const uint32_t* const what = info[1].As<Napi::Uint32Array>().Data();
+    const uint32_t binding = what[0];
+    const bool half = what[1] != 0;
+    const size_t rows = what[2], width = what[3], k = what[4];
+    if (binding >= slot->blocks.size() || !slot->blocks[binding]) return Throw(env, "no such binding");
+    Napi::Int32Array ids = info[2].As<Napi::Int32Array>();
+    Napi::Float32Array values = info[3].As<Napi::Float32Array>();
     const Block& block = *slot->blocks[binding];
     const size_t room = block.bytes / (half ? 2 : 4);
     if (k < 1 || k > width || (rows > 0 && width > room / rows)) return Throw(env, "sizes do not match");
@@ -299,6 +309,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("isa", Napi::String::New(env, vlm_ai100::HalfIsa()));
   exports.Set("sdk", Napi::Boolean::New(env, vlm_ai100::BuiltWithSdk()));
   exports.Set("maxRank", Napi::Number::New(env, vlm_ai100::kMaxRank));
+  exports.Set("allocations", Napi::Function::New(env, AllocationsSoFar, "allocations"));
   exports.Set("openLibrary", Napi::Function::New(env, OpenLibrary, "openLibrary"));
   exports.Set("resources", Napi::Function::New(env, Resources, "resources"));
   exports.Set("toFloats", Napi::Function::New(env, ToFloats, "toFloats"));

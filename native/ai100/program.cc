@@ -5,6 +5,7 @@
 
 #include <new>
 
+#include "counted.h"
 #include "sdk.h"
 
 namespace vlm_ai100 {
@@ -19,6 +20,7 @@ void Keep(Outcome* first, const char* call, uint32_t status) {
 Block::Block(size_t size) {
   const size_t whole = (size + kPage - 1) / kPage * kPage;
   void* memory = nullptr;
+  CountAllocation();
   if (posix_memalign(&memory, kPage, whole == 0 ? kPage : whole) != 0) return;
   memset(memory, 0, whole == 0 ? kPage : whole);
   data = static_cast<uint8_t*>(memory);

@@ -3,7 +3,8 @@
  * No decode logic lives behind it; the generation loop (src/generation) is written once against this file.
  *
  * Life of a program: driver.open -> describe -> activate -> createState -> run* -> deactivate -> close.
- * All calls on one session come from one thread (the worker that owns it) and never overlap.
+ * All calls on one session come from one thread (the worker that owns it) and do not overlap, unless the session says
+ * how many may (`callsInFlight`).
  */
 import type { DType, Tensor } from './tensor.js';
 
@@ -86,6 +87,8 @@ export interface RunResult {
 }
 
 export interface ProgramSession {
+  /** How many calls may overlap: those of a vision program, or of states of their own. Absent: one. */
+  readonly callsInFlight?: number;
   describe(): ProgramDescription;
   activate(): Promise<void>;
   deactivate(): Promise<void>;

@@ -3,7 +3,7 @@ import type { ShapeSet } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
 import { BYTES_PER_ELEMENT, type DType, elementCount, type Tensor, tensorLabel } from '../../contracts/tensor.js';
 import type { CardPort, CardProgram } from './description.js';
-import type { Addon } from './library.js';
+import type { Addon, NativeSlot } from './library.js';
 
 /** Words of one binding in a control block (native/ai100/program.h): bytes, count of dims, element size, dims. */
 export const CONTROL_WORDS = 11;
@@ -93,21 +93,47 @@ export function rowsOf(set: ShapeSet): number {
   return cache?.[1][0] ?? set.symbols.batch_size ?? 1;
 }
 
-/** Copies a tensor into the memory of a binding, converting where the program wants another dtype. */
-export function writeInput(addon: Addon, given: Tensor, dtype: DType, buffer: ArrayBuffer): void {
-  const { data } = given;
-  if (given.dtype === dtype) {
-    new Uint8Array(buffer).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-  } else if (data instanceof Float32Array) addon.toHalves(data, new Uint16Array(buffer, 0, data.length));
-  else if (data instanceof Uint16Array) addon.toFloats(data, new Float32Array(buffer, 0, data.length));
-  else if (dtype === 'int64') {
-    const into = new BigInt64Array(buffer, 0, data.length);
-    for (let i = 0; i < data.length; i++) into[i] = BigInt(data[i] as number);
-  } else {
-    // int64 -> int32: every value of these inputs (ids, positions, lengths) fits.
-    const into = new Int32Array(buffer, 0, data.length);
-    for (let i = 0; i < data.length; i++) into[i] = Number(data[i]);
+/** The memory of one slot, and views of it that are made once: a step makes no typed array anew. */
+export class SlotFeed {
+  readonly #addon: Addon;
+  readonly #program: CardProgram;
+  readonly #words: Uint32Array;
+  /** By binding, in the program's own dtype; null for what is always skipped. */
+  readonly #views: readonly (Tensor['data'] | null)[];
+
+  constructor(addon: Addon, program: CardProgram, { control, buffers }: NativeSlot) {
+    this.#addon = addon;
+    this.#program = program;
+    this.#words = new Uint32Array(control);
+    this.#views = program.ports.map(({ binding, dtype }) => {
+      const buffer = buffers[binding.index] ?? null;
+      return buffer === null ? null : viewOf(dtype, buffer, Math.floor(buffer.byteLength / BYTES_PER_ELEMENT[dtype]));
+    });
   }
+
+  /** Everything that the card reads of a call: sizes and dims of what is passed, and the inputs. */
+  fill(inputs: Inputs, set: ShapeSet): void {
+    for (const [i, port] of this.#program.ports.entries()) {
+      const view = this.#views[i] ?? null;
+      const given = inputs[port.name];
+      const passed = view !== null && (port.binding.direction === 'out' || given !== undefined);
+      control(this.#words, port, passed ? (set.shapes[port.name] ?? port.dims) : null);
+      if (given !== undefined && view !== null) writeInput(this.#addon, given, view);
+    }
+  }
+}
+
+/** Copies a tensor into the memory of a binding, converting where the program wants another dtype. */
+function writeInput(addon: Addon, { data }: Tensor, into: Tensor['data']): void {
+  if (into instanceof BigInt64Array) {
+    if (data instanceof BigInt64Array) into.set(data);
+    else for (let i = 0; i < data.length; i++) into[i] = BigInt(data[i] as number);
+  } else if (data instanceof BigInt64Array) {
+    // int64 -> int32: every value of these inputs (ids, positions, lengths) fits.
+    for (let i = 0; i < data.length; i++) into[i] = Number(data[i]);
+  } else if (data instanceof Float32Array && into instanceof Uint16Array) addon.toHalves(data, into);
+  else if (data instanceof Uint16Array && into instanceof Float32Array) addon.toFloats(data, into);
+  else into.set(data);
 }
 
 /** A typed array over the memory of a binding. */

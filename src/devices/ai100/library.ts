@@ -7,7 +7,7 @@ import { VlmError } from '../../contracts/errors.js';
 import { packageRoot } from '../../util/package-root.js';
 
 /** Bump together with VLM_AI100_ABI in native/ai100/addon.cc. */
-const ABI = 1;
+const ABI = 2;
 
 /** What a call of the runtime said, when it was not success. `call` is the function's name. */
 export interface Failure {
@@ -31,16 +31,8 @@ export interface NativeProgram {
   runSync(slot: number, timeoutUs: number): Failure | null;
   run(slot: number, timeoutUs: number): Promise<Failure | null>;
   release(): Failure | null;
-  best(
-    slot: number,
-    binding: number,
-    half: boolean,
-    rows: number,
-    width: number,
-    k: number,
-    ids: Int32Array,
-    values: Float32Array,
-  ): void;
+  /** The best `k` of each row of an output. `what`: binding, 1 for float16, rows, width, k. */
+  best(slot: number, what: Uint32Array, ids: Int32Array, values: Float32Array): void;
 }
 
 export interface NativeResources {
@@ -64,6 +56,8 @@ export interface Addon {
     readonly symbol?: string;
   };
   resources(library: object, id: number): NativeResources;
+  /** Heap allocations of the binding's own code so far, in all threads. */
+  allocations(): number;
   toFloats(from: Uint16Array, into: Float32Array, portable?: boolean): void;
   toHalves(from: Float32Array, into: Uint16Array, portable?: boolean): void;
   readonly Program: new (library: object, ids: readonly number[]) => NativeProgram;

@@ -6,11 +6,18 @@ import type { CardPort, CardProgram } from './description.js';
 import { viewOf } from './feed.js';
 import type { Addon, NativeProgram, NativeSlot } from './library.js';
 
+/** Memory of the best ids of a slot, and what the binding is asked for. */
+interface Best {
+  readonly top: NonNullable<RunResult['top']>;
+  readonly what: Uint32Array;
+}
+
 export class CardOutputs {
   readonly #addon: Addon;
   readonly #program: CardProgram;
-  #wide = new Float32Array(0);
-  #top: NonNullable<RunResult['top']> | null = null;
+  /** What a call hands back besides views, one of each kind a slot: calls of other slots may be under way. */
+  readonly #wide: Float32Array<ArrayBuffer>[] = [];
+  readonly #best: Best[] = [];
 
   constructor(addon: Addon, program: CardProgram) {
     this.#addon = addon;
@@ -31,18 +38,23 @@ export class CardOutputs {
       const port = this.port(name);
       const dims = set.shapes[name] ?? port.dims;
       const data = viewOf(port.dtype, bufferOf(buffers, port), elementCount(dims));
-      outputs[name] = name === 'logits' ? this.#logits(data, dims) : ({ dtype: port.dtype, dims, data } as Tensor);
+      outputs[name] =
+        name === 'logits' ? this.#logits(slot, data, dims) : ({ dtype: port.dtype, dims, data } as Tensor);
     }
     if (reduce.kind === 'none') return { outputs };
     return { outputs, top: this.#reduce(native, slot, set, reduce.kind === 'argmax' ? 1 : reduce.k) };
   }
 
   /** Logits are handed back as float32 whatever the program computes in. */
-  #logits(data: Tensor['data'], dims: readonly number[]): Tensor<'float32'> {
+  #logits(slot: number, data: Tensor['data'], dims: readonly number[]): Tensor<'float32'> {
     if (!(data instanceof Uint16Array)) return { dtype: 'float32', dims, data: data as Float32Array };
-    if (this.#wide.length !== data.length) this.#wide = new Float32Array(data.length);
-    this.#addon.toFloats(data, this.#wide);
-    return { dtype: 'float32', dims, data: this.#wide };
+    let wide = this.#wide[slot];
+    if (wide?.length !== data.length) {
+      wide = new Float32Array(data.length);
+      this.#wide[slot] = wide;
+    }
+    this.#addon.toFloats(data, wide);
+    return { dtype: 'float32', dims, data: wide };
   }
 
   #reduce(native: NativeProgram, slot: number, set: ShapeSet, k: number): NonNullable<RunResult['top']> {
@@ -58,12 +70,16 @@ export class CardOutputs {
         where: `${this.#program.path}: logits`,
       });
     }
-    if (this.#top === null || this.#top.k !== k || this.#top.ids.length !== rows * k) {
-      this.#top = { k, ids: new Int32Array(rows * k), values: new Float32Array(rows * k) };
+    let best = this.#best[slot];
+    if (best === undefined || best.what[2] !== rows || best.what[3] !== width || best.what[4] !== k) {
+      best = {
+        top: { k, ids: new Int32Array(rows * k), values: new Float32Array(rows * k) },
+        what: Uint32Array.of(port.binding.index, port.dtype === 'float16' ? 1 : 0, rows, width, k),
+      };
+      this.#best[slot] = best;
     }
-    const { ids, values } = this.#top;
-    native.best(slot, port.binding.index, port.dtype === 'float16', rows, width, k, ids, values);
-    return this.#top;
+    native.best(slot, best.what, best.top.ids, best.top.values);
+    return best.top;
   }
 
   /** Throws TENSOR_INVALID. */

@@ -8,47 +8,39 @@ import type {
   ShapeSet,
 } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
-import { type CardProgram, largestBytes } from './description.js';
-import { checkInputs, control, type Inputs, matchSet, rowsOf, twinOf, writeInput } from './feed.js';
-import type { CardLibrary, Failure, NativeProgram, NativeSlot } from './library.js';
+import type { CardProgram } from './description.js';
+import { checkInputs, type Inputs, matchSet, rowsOf, twinOf } from './feed.js';
+import type { CardLibrary, Failure, NativeProgram } from './library.js';
+import { type CardMemory, type LifeOptions, ProgramLife } from './life.js';
 import { CardOutputs } from './outputs.js';
 import { CardState, ownState, stateInvalid } from './state.js';
 import { failed, failureLabel } from './status.js';
 
-export interface SessionOptions {
-  readonly timeoutMs: number;
-  readonly queueDepth: number;
-  /** A loaded program, made anew after a device error. */
-  make(): NativeProgram;
+const NOTHING = { kind: 'none' } as const;
+
+export interface SessionOptions extends LifeOptions {
   /** Called once, after the program was released. */
   closed(): Promise<void>;
 }
 
 export class CardSession implements ProgramSession {
-  readonly #library: CardLibrary;
+  readonly callsInFlight: number;
   readonly #program: CardProgram;
   readonly #options: SessionOptions;
-  readonly #busy = new Set<number>();
-  /** Programs that timed out: the card may still write into their buffers, so these live as long as the session. */
-  readonly #hung: NativeProgram[] = [];
-  #native: NativeProgram;
-  #slots: readonly NativeSlot[] = [];
-  #active = false;
-  #closed = false;
-  #running = false;
-  /** Counts the programs made: a state of an earlier one is lost. */
-  #life = 0;
-  /** Why the program could not be made anew after a failure; each later call tries again. */
-  #broken: string | null = null;
+  readonly #life: ProgramLife;
   readonly #outputs: CardOutputs;
+  /** Slots that live states own. */
+  readonly #busy = new Set<number>();
+  /** Slots whose call is under way. */
+  readonly #running = new Set<number>();
+  #closed = false;
 
   constructor(library: CardLibrary, program: CardProgram, native: NativeProgram, options: SessionOptions) {
-    this.#library = library;
+    this.callsInFlight = options.queueDepth;
     this.#program = program;
-    this.#native = native;
     this.#options = options;
+    this.#life = new ProgramLife(library.addon, program, native, options);
     this.#outputs = new CardOutputs(library.addon, program);
-    this.#allocate();
   }
 
   describe(): ProgramDescription {
@@ -57,19 +49,14 @@ export class CardSession implements ProgramSession {
 
   async activate(): Promise<void> {
     this.#checkOpen();
-    if (this.#active) return;
-    if (this.#broken !== null) return this.#revive(this.#broken);
-    this.#check(this.#native.activate());
-    this.#active = true;
+    this.#life.activate();
   }
 
   /** Frees the cores of the card; what the program kept on it is lost. */
   async deactivate(): Promise<void> {
     this.#checkOpen();
-    if (!this.#active) return;
-    this.#active = false;
-    this.#life++;
-    this.#check(this.#native.deactivate());
+    this.#checkIdle('deactivated');
+    this.#life.deactivate();
   }
 
   createState(batch: number, ctxLen: number): DeviceState {
@@ -88,16 +75,16 @@ export class CardSession implements ProgramSession {
       );
     }
     this.#checkDistinct(own);
-    const slot = this.#slots.findIndex((_, i) => !this.#busy.has(i));
+    const slot = this.#life.memory.slots.findIndex((_, i) => !this.#busy.has(i));
     if (slot < 0) {
       throw stateInvalid(
         'A compiled program keeps one state for each exec object',
-        `at most ${this.#slots.length} live states (queue_depth)`,
+        `at most ${this.callsInFlight} live states (queue_depth)`,
         'one more',
       );
     }
     this.#busy.add(slot);
-    return new CardState(this, batch, ctxLen, slot, this.#life);
+    return new CardState(this, batch, ctxLen, slot, this.#life.number);
   }
 
   #checkDistinct(sets: readonly ShapeSet[]): void {
@@ -126,57 +113,60 @@ export class CardSession implements ProgramSession {
     options: RunOptions = {},
   ): Promise<RunResult> {
     this.#checkOpen();
-    const own = ownState(this, this.describe().role, this.#life, state);
-    if (this.#running) throw stateInvalid('A program was called while it ran', 'one call at a time', 'a second call');
+    const own = ownState(this, this.describe().role, this.#life.number, state);
     checkInputs(this.#program, inputs);
     for (const name of wanted) this.#outputs.port(name);
     const set = matchSet(this.#program, inputs, own?.batch ?? null);
-    const slot = own?.slot ?? 0;
-    this.#running = true;
-    try {
-      await this.#call(slot, inputs, set, own);
-    } finally {
-      this.#running = false;
+    const slot = own?.slot ?? this.#life.memory.slots.findIndex((_, i) => !this.#running.has(i));
+    if (slot < 0 || this.#running.has(slot)) {
+      throw stateInvalid(
+        'A program was called while it ran',
+        own === null ? `${this.callsInFlight} at a time (queue_depth)` : 'one call at a time for each state',
+        'one call more',
+      );
     }
-    return this.#outputs.collect(
-      this.#native,
-      slot,
-      this.#slots[slot],
-      set,
-      wanted,
-      options.reduce ?? { kind: 'none' },
-    );
+    this.#running.add(slot);
+    try {
+      const { native, slots } = await this.#call(slot, inputs, set, own);
+      return this.#outputs.collect(native, slot, slots[slot], set, wanted, options.reduce ?? NOTHING);
+    } finally {
+      this.#running.delete(slot);
+    }
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
-    if (this.#running) throw stateInvalid('A program was closed while it ran', 'a finished call', 'one under way');
+    this.#checkIdle('closed');
     this.#closed = true;
-    const failure = this.#native.release();
+    const failure = this.#life.release();
     await this.#options.closed();
-    this.#check(failure);
+    if (failure !== null) throw failed(failure, this.#program.path);
   }
 
-  async #call(slot: number, inputs: Inputs, set: ShapeSet, state: CardState | null): Promise<void> {
-    if (this.#broken !== null) this.#revive(this.#broken);
-    if (!this.#active)
+  async #call(slot: number, inputs: Inputs, set: ShapeSet, state: CardState | null): Promise<CardMemory> {
+    const life = this.#life;
+    const settled = life.settled();
+    if (settled !== null) await settled;
+    if (!life.active)
       throw stateInvalid('A program was called before its activation', 'an active program', 'an inactive one');
-    this.#fill(slot, inputs, set);
-    const first = await this.#enqueue(slot);
-    if (first === null) return;
-    const story = this.#recover(first);
+    // A recovery that another call began may have taken the state away.
+    if (state !== null) ownState(this, this.describe().role, life.number, state);
+    const { number, memory } = life;
+    const first = await this.#enqueue(slot, inputs, set);
+    if (first === null) return memory;
+    const story = await life.recover(number, first);
     if (state === null && story === null) {
       // A vision program keeps nothing: the same call may be made again.
-      this.#fill(slot, inputs, set);
-      const second = await this.#enqueue(slot);
+      const { number: again, memory: anew } = life;
+      const second = await this.#enqueue(slot, inputs, set);
       if (second === null) {
         // The result is right and the run goes on; whoever keeps the card should know all the same.
         const story = `The card failed during a call: ${failureLabel(first)}; the program was made anew and the call made again`;
         process.emitWarning(story, { type: 'CardWarning', code: 'CARD_RECOVERED', detail: this.#program.path });
-        return;
+        return anew;
       }
       // Left as a program that can be called: the next image may fare better.
-      const end = this.#recover(second);
+      const end = await life.recover(again, second);
       throw this.#story(
         first,
         `the program was made anew, then again ${failureLabel(second)}${end === null ? '' : `; ${end}`}`,
@@ -185,49 +175,12 @@ export class CardSession implements ProgramSession {
     throw this.#story(first, story ?? 'the program was made anew; the state that it kept is lost');
   }
 
-  #enqueue(slot: number): Failure | null | Promise<Failure | null> {
-    const timeout = Math.min(0xffffffff, this.#options.timeoutMs * 1000);
-    // A step of a few hundred microseconds is waited for; encoding images leaves the event loop free.
-    return this.describe().role === 'vision' ? this.#native.run(slot, timeout) : this.#native.runSync(slot, timeout);
-  }
-
-  /** Deactivates, releases and makes the program anew, once. The reason when that failed, else null. */
-  #recover(first: Failure): string | null {
-    this.#life++;
-    this.#active = false;
-    if (first.status === 9) this.#hung.push(this.#native);
-    this.#native.release();
-    try {
-      this.#remake();
-      return null;
-    } catch (error) {
-      if (!(error instanceof VlmError)) throw error;
-      this.#broken = `making the program anew after ${failureLabel(first)} failed: ${error.details.received ?? error.details.what}`;
-      return this.#broken;
-    }
-  }
-
-  #remake(): void {
-    this.#native = this.#options.make();
-    this.#allocate();
-    this.#check(this.#native.activate());
-    this.#active = true;
-    this.#broken = null;
-  }
-
-  /** A card may come back. Throws the story of a program that still cannot be made. */
-  #revive(story: string): void {
-    try {
-      this.#native.release();
-      this.#remake();
-    } catch (error) {
-      if (!(error instanceof VlmError)) throw error;
-      throw new VlmError(error.code, {
-        ...error.details,
-        what: 'The card failed earlier and is not back',
-        received: `${error.details.received ?? error.details.what}; ${story}`,
-      });
-    }
+  #enqueue(slot: number, inputs: Inputs, set: ShapeSet): Failure | null | Promise<Failure | null> {
+    this.#life.feed(slot).fill(inputs, set);
+    // A step of a few hundred microseconds is waited for; encoding images leaves the event loop free, and so does
+    // everything where several calls may be in flight.
+    const apart = this.describe().role === 'vision' || this.callsInFlight > 1;
+    return apart ? this.#life.call(slot) : this.#life.callSync(slot);
   }
 
   #story(first: Failure, rest: string): VlmError {
@@ -239,31 +192,9 @@ export class CardSession implements ProgramSession {
     });
   }
 
-  #allocate(): void {
-    const { ports, sets } = this.#program;
-    const sizes = Uint32Array.from(ports, (p) => (p.retained ? 0 : largestBytes(p, sets)));
-    const slots = this.#native.allocate(sizes, this.#options.queueDepth);
-    if (slots === null) {
-      throw new VlmError('DEVICE_FAILED', {
-        what: 'There is not enough memory for the buffers of a program',
-        expected: `${sizes.reduce((n, s) => n + s, 0) * this.#options.queueDepth} bytes`,
-        where: this.#program.path,
-        hint: 'lower queue_depth, or compile smaller shapes',
-      });
-    }
-    this.#slots = slots;
-  }
-
-  #fill(slot: number, inputs: Inputs, set: ShapeSet): void {
-    const native = this.#slots[slot] as NativeSlot;
-    const words = new Uint32Array(native.control);
-    for (const port of this.#program.ports) {
-      const buffer = native.buffers[port.binding.index] ?? null;
-      const given = inputs[port.name];
-      const passed = buffer !== null && (port.binding.direction === 'out' || given !== undefined);
-      control(words, port, passed ? (set.shapes[port.name] ?? port.dims) : null);
-      if (given !== undefined && buffer !== null) writeInput(this.#library.addon, given, port.dtype, buffer);
-    }
+  #checkIdle(done: string): void {
+    if (this.#running.size === 0) return;
+    throw stateInvalid(`A program was ${done} while it ran`, 'a finished call', 'one under way');
   }
 
   #checkOpen(): void {
@@ -274,9 +205,5 @@ export class CardSession implements ProgramSession {
       received: 'a closed one',
       where: this.#program.path,
     });
-  }
-
-  #check(failure: Failure | null): void {
-    if (failure !== null) throw failed(failure, this.#program.path);
   }
 }

@@ -118,13 +118,13 @@ else {
         }
         for (const half of [false, true]) {
           const given = { ids: new Int32Array(rows * k), values: new Float32Array(rows * k) };
-          program.best(0, half ? 1 : 0, half, rows, width, k, given.ids, given.values);
+          program.best(0, Uint32Array.of(half ? 1 : 0, half ? 1 : 0, rows, width, k), given.ids, given.values);
           assert.equal(Array.from(given.ids), Array.from(expected.ids));
           assert.equal(Array.from(given.values), Array.from(expected.values));
         }
       }
     }
-    assert.throws(() => program.best(0, 1, false, rows, width, 1, new Int32Array(3), new Float32Array(3)));
+    assert.throws(() => program.best(0, Uint32Array.of(1, 0, rows, width, 1), new Int32Array(3), new Float32Array(3)));
     assert.throws(() => program.runSync(1, 1000));
     assert.is(program.runSync(0, 1000)?.call, 'inactive');
     assert.is(program.release(), null);
