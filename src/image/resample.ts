@@ -45,15 +45,16 @@ export interface ResampleKernels {
 
 const HALF = 1 << (PRECISION_BITS - 1);
 
-function clip8(sum: number): number {
-  const v = sum >> PRECISION_BITS;
-  return Math.max(0, Math.min(255, v));
-}
+/** A sum without its fraction, read as an unsigned number of ten bits, to the byte it stands for. */
+const CLIPPED = Uint8Array.from({ length: 1 << (32 - PRECISION_BITS) }, (_, top) =>
+  top >> (31 - PRECISION_BITS) === 1 ? 0 : Math.min(255, top),
+);
 
-function at(a: Uint8Array | Int32Array, i: number): number {
-  return a[i] as number;
-}
+/** Rows that the vertical pass adds up at once: the sums go through memory once for all of them. */
+const TAPS = 4;
 
+// Elements are read where they are needed and not through a helper: one helper for arrays of several types is several
+// times slower, because its reads are compiled for all of them.
 export const typescriptKernels: ResampleKernels = {
   name: 'typescript',
 
@@ -66,19 +67,19 @@ export const typescriptKernels: ResampleKernels = {
         let r = HALF;
         let g = HALF;
         let b = HALF;
-        let p = rowIn + at(starts, x) * 3;
+        let p = rowIn + (starts[x] as number) * 3;
         const first = x * size;
-        const last = first + at(counts, x);
+        const last = first + (counts[x] as number);
         for (let t = first; t < last; t++) {
-          const k = at(weights, t);
-          r = (r + Math.imul(at(input, p), k)) | 0;
-          g = (g + Math.imul(at(input, p + 1), k)) | 0;
-          b = (b + Math.imul(at(input, p + 2), k)) | 0;
+          const k = weights[t] as number;
+          r = (r + Math.imul(input[p] as number, k)) | 0;
+          g = (g + Math.imul(input[p + 1] as number, k)) | 0;
+          b = (b + Math.imul(input[p + 2] as number, k)) | 0;
           p += 3;
         }
-        output[o] = clip8(r);
-        output[o + 1] = clip8(g);
-        output[o + 2] = clip8(b);
+        output[o] = CLIPPED[r >>> PRECISION_BITS] as number;
+        output[o + 1] = CLIPPED[g >>> PRECISION_BITS] as number;
+        output[o + 2] = CLIPPED[b >>> PRECISION_BITS] as number;
         o += 3;
       }
     }
@@ -88,15 +89,13 @@ export const typescriptKernels: ResampleKernels = {
     const { size, starts, counts, weights } = w;
     const sums = new Int32Array(rowBytes);
     for (let y = 0; y < outRows; y++) {
+      const count = counts[y] as number;
+      const first = (starts[y] as number) * rowBytes;
       sums.fill(HALF);
-      const count = at(counts, y);
-      for (let t = 0; t < count; t++) {
-        const k = at(weights, y * size + t);
-        const row = (at(starts, y) + t) * rowBytes;
-        for (let i = 0; i < rowBytes; i++) sums[i] = (at(sums, i) + Math.imul(at(input, row + i), k)) | 0;
-      }
+      for (let t = 0; t < count; t += TAPS)
+        addRows(sums, input, first + t * rowBytes, weights, y * size + t, count - t);
       const out = y * rowBytes;
-      for (let i = 0; i < rowBytes; i++) output[out + i] = clip8(at(sums, i));
+      for (let i = 0; i < rowBytes; i++) output[out + i] = CLIPPED[(sums[i] as number) >>> PRECISION_BITS] as number;
     }
   },
 
@@ -106,13 +105,42 @@ export const typescriptKernels: ResampleKernels = {
     for (let y = 0; y < size.height; y++) {
       let p = (top + y) * stride + left * 3;
       for (let x = 0; x < size.width; x++, p += 3, o++) {
-        output[o] = table[at(input, p)] as number;
-        output[o + plane] = table[256 + at(input, p + 1)] as number;
-        output[o + 2 * plane] = table[512 + at(input, p + 2)] as number;
+        output[o] = table[input[p] as number] as number;
+        output[o + plane] = table[256 + (input[p + 1] as number)] as number;
+        output[o + 2 * plane] = table[512 + (input[p + 2] as number)] as number;
       }
     }
   },
 };
+
+/**
+ * Adds up to TAPS rows of `sums.length` bytes, the first at `row`, each times its weight. Of rows past `left` the first
+ * one is read again and weighs nothing: nothing is read outside the picture.
+ */
+function addRows(
+  sums: Int32Array,
+  input: Uint8Array,
+  row: number,
+  weights: Int32Array,
+  first: number,
+  left: number,
+): void {
+  const bytes = sums.length;
+  const k0 = weights[first] as number;
+  const k1 = left > 1 ? (weights[first + 1] as number) : 0;
+  const k2 = left > 2 ? (weights[first + 2] as number) : 0;
+  const k3 = left > 3 ? (weights[first + 3] as number) : 0;
+  const row1 = left > 1 ? row + bytes : row;
+  const row2 = left > 2 ? row + 2 * bytes : row;
+  const row3 = left > 3 ? row + 3 * bytes : row;
+  for (let i = 0; i < bytes; i++) {
+    let sum = sums[i] as number;
+    sum = (sum + Math.imul(input[row + i] as number, k0)) | 0;
+    sum = (sum + Math.imul(input[row1 + i] as number, k1)) | 0;
+    sum = (sum + Math.imul(input[row2 + i] as number, k2)) | 0;
+    sums[i] = (sum + Math.imul(input[row3 + i] as number, k3)) | 0;
+  }
+}
 
 /** `image` resized to `width` x `height`. An unchanged size gives the same object back: do not write into it. */
 export function resize(
@@ -162,16 +190,16 @@ function nearest(image: RgbImage, width: number, height: number): RgbImage {
   const ys = nearestIndices(image.height, height);
   const data = new Uint8Array(width * height * 3);
   for (let y = 0; y < height; y++) {
-    const sy = at(ys, y);
+    const sy = ys[y] as number;
     if (sy < 0) continue;
     let o = y * width * 3;
     for (let x = 0; x < width; x++, o += 3) {
-      const sx = at(xs, x);
+      const sx = xs[x] as number;
       if (sx < 0) continue;
       const p = (sy * image.width + sx) * 3;
-      data[o] = at(image.data, p);
-      data[o + 1] = at(image.data, p + 1);
-      data[o + 2] = at(image.data, p + 2);
+      data[o] = image.data[p] as number;
+      data[o + 1] = image.data[p + 1] as number;
+      data[o + 2] = image.data[p + 2] as number;
     }
   }
   return { width, height, data };
