@@ -38,7 +38,8 @@ function failure(error: unknown): Answer {
 }
 
 process.on('message', (order: Order) => {
-  void answer(order).then((answered) => process.send?.(answered));
+  const began = performance.now();
+  void answer(order).then((answered) => process.send?.({ ...answered, ms: performance.now() - began }));
 });
 process.on('disconnect', () => process.exit(0));
 process.send?.('ready');

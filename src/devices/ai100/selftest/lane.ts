@@ -10,8 +10,8 @@ class Child {
   readonly ready: Promise<boolean>;
   #words = '';
 
-  constructor(file: URL) {
-    const child = fork(file, [], { silent: true, execArgv: ['--no-warnings'] });
+  constructor(file: URL, env: NodeJS.ProcessEnv) {
+    const child = fork(file, [], { silent: true, execArgv: ['--no-warnings'], env });
     this.#process = child;
     child.stderr?.on('data', (chunk: Buffer) => {
       this.#words = (this.#words + chunk.toString('utf8')).slice(-2000);
@@ -88,20 +88,22 @@ function lost(expected: string, received: string): Answer {
 export class Lane {
   readonly #file: URL;
   readonly #silenceMs: number;
+  readonly #env: NodeJS.ProcessEnv;
   #current: Child | null = null;
   #next: Child;
 
-  constructor(file: URL, silenceMs: number) {
+  constructor(file: URL, silenceMs: number, env: NodeJS.ProcessEnv) {
     this.#file = file;
     this.#silenceMs = silenceMs;
-    this.#next = new Child(file);
+    this.#env = env;
+    this.#next = new Child(file, env);
   }
 
   /** `light`: a check that leaves nothing behind; where it passed, its process goes on. */
   async ask(order: Order, light: boolean): Promise<Answer> {
     if (this.#current === null) {
       this.#current = this.#next;
-      this.#next = new Child(this.#file);
+      this.#next = new Child(this.#file, this.#env);
     }
     const child = this.#current;
     const { answer, lives } = await child.ask(order, this.#silenceMs);

@@ -13,6 +13,7 @@ export interface Surroundings {
   readonly survey: Survey | null;
   readonly compiler: Compiler | null;
   readonly began: Date;
+  readonly faults: string;
 }
 
 export interface Report {
@@ -42,9 +43,8 @@ export interface Report {
 
 export function makeReport(checks: readonly Outcome[], around: Surroundings): Report {
   const count = (verdict: Verdict): number => checks.filter((c) => c.verdict === verdict).length;
-  const { survey, emulated } = around;
+  const { survey, emulated, faults } = around;
   const own = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { readonly version: string };
-  const faults = process.env['VLM_AICEMU_FAULTS'] ?? '';
   return {
     format: 'vlm-run selftest ai100',
     version: 1,

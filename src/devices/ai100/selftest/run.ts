@@ -26,9 +26,11 @@ export interface KitOptions {
   readonly signal?: AbortSignal;
   readonly onOutcome?: (outcome: Outcome) => void;
   readonly onBegin?: (name: string) => void;
-  /** Another child, and a part of the checks (tests). */
+  /** For tests: another child, its environment, a part of the checks, no programs of the kit's own. */
   readonly child?: URL;
+  readonly env?: NodeJS.ProcessEnv;
   readonly only?: readonly string[];
+  readonly bare?: boolean;
 }
 
 /** Throws DEVICE_UNAVAILABLE where there is nothing to check, CANCELLED. */
@@ -40,6 +42,7 @@ export async function runKit(options: KitOptions): Promise<Report> {
   const lane = new Lane(
     options.child ?? new URL('./child.js', import.meta.url),
     options.silenceMs ?? (options.emulated ? 20_000 : 120_000),
+    options.env ?? process.env,
   );
   const stop = (): void => lane.end(true);
   options.signal?.addEventListener('abort', stop, { once: true });
@@ -117,8 +120,8 @@ class KitRun {
   }
 
   #keep({ name, assumption, source }: Pick<Check, 'name' | 'assumption' | 'source'>, answer: Answer, ms: number): void {
-    const { survey: _, ...rest } = answer;
-    const outcome = clean({ name, assumption, source, ...rest, ms: Math.round(ms * 100) / 100 }, [
+    const { survey: _, ms: own, ...rest } = answer;
+    const outcome = clean({ name, assumption, source, ...rest, ms: Math.round((own ?? ms) * 100) / 100 }, [
       [this.folder, 'WORK'],
       [this.library, this.library.slice(this.library.lastIndexOf('/') + 1)],
       [this.options.program ?? '', 'PROGRAM'],
@@ -151,6 +154,7 @@ class KitRun {
 
   /** Why no program can be made. */
   async #absent(survey: Survey | null): Promise<Answer | null> {
+    if (this.options.bare === true) return { verdict: 'skipped', reason: 'no programs of the kit’s own' };
     if (survey === null && this.options.only === undefined) {
       return { verdict: 'skipped', reason: 'needs abi/library, which did not pass' };
     }
@@ -199,6 +203,7 @@ class KitRun {
       survey: this.#survey,
       compiler: this.#compiler,
       began: this.#began,
+      faults: (this.options.env ?? process.env)['VLM_AICEMU_FAULTS'] ?? '',
     };
   }
 }

@@ -14,7 +14,7 @@ export const TIMED_OUT = 9;
 export const DEVICE_ERROR = 300;
 
 export function statusText(call: string, status: number): string {
-  return failureLabel({ call, status });
+  return status === SUCCESS ? `${call}: success` : failureLabel({ call, status });
 }
 
 /** A pointer that a function writes: 8 bytes and a canary. */
@@ -62,7 +62,7 @@ export class Runtime {
   refused(name: string, ...words: readonly RawWord[]): number {
     const received = this.call(name, ...words);
     if (received === SUCCESS) {
-      throw new Deviation(`${name} is refused`, statusText(name, received).replace('(unknown)', '(success)'), received);
+      throw new Deviation(`${name} is refused`, statusText(name, received), received);
     }
     return received;
   }

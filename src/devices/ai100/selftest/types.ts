@@ -78,6 +78,8 @@ export interface Order {
 
 export type Answer = Pick<Outcome, 'verdict' | 'expected' | 'received' | 'status' | 'reason'> & {
   readonly survey?: Survey;
+  /** Of the check alone, without the start of its process. */
+  readonly ms?: number;
 };
 
 /** The card is not as assumed. */

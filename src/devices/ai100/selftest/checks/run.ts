@@ -231,7 +231,7 @@ export const SHAPE_CHECKS: readonly Check[] = [
     name: 'shape/unlisted-enqueued',
     assumption: 'a shape that was not compiled passes setData and enqueue',
     source: FACTS.field,
-    needs: ['run/echo'],
+    needs: ['run/size-of-the-shape'],
     program: 'any',
     run: (kit) => {
       const { facts, call } = started(kit);
