@@ -60,6 +60,7 @@ struct Object {
   std::vector<QBuffer> buffers;
   std::vector<std::vector<uint32_t>> dims;
   std::shared_ptr<Job> job;
+  Clock::time_point busy{};         // program: until when it computes, by the latency model
   std::vector<uint8_t> descriptor;  // as handed out: a deviation may change it
   std::vector<QAicBufferMappings> mappings;
   QAicIoBufferInfo info{};

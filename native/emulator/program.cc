@@ -77,7 +77,10 @@ void Read(State& s, const Object& e, Job* job) {
     job->views[i] = {job->inputs[i].data(), job->inputs[i].size()};
   }
   const Latency& l = s.latency;
-  job->ready = Clock::now() + std::chrono::microseconds(l.fixed_us + bytes * l.byte_ns / 1000 + tokens * l.token_us);
+  // A program computes one call at a time, however many wait for it.
+  const auto begin = std::max(Clock::now(), e.parent->busy);
+  job->ready = begin + std::chrono::microseconds(l.fixed_us + bytes * l.byte_ns / 1000 + tokens * l.token_us);
+  e.parent->busy = job->ready;
 }
 
 // What the deviations of setData make of one buffer.

@@ -87,10 +87,18 @@ function distance(set: ShapeSet, inputs: Inputs): number {
   return off;
 }
 
+/** Asked in every step, of sets that never change. */
+const cacheRows = new WeakMap<ShapeSet, number>();
+
 /** Rows of the cache: more than those of a call where a program was compiled for continuous batching. */
 export function rowsOf(set: ShapeSet): number {
-  const cache = Object.entries(set.shapes).find(([name]) => name.startsWith('past_key'));
-  return cache?.[1][0] ?? set.symbols.batch_size ?? 1;
+  let rows = cacheRows.get(set);
+  if (rows === undefined) {
+    const cache = Object.entries(set.shapes).find(([name]) => name.startsWith('past_key'));
+    rows = cache?.[1][0] ?? set.symbols.batch_size ?? 1;
+    cacheRows.set(set, rows);
+  }
+  return rows;
 }
 
 /** The memory of one slot, and views of it that are made once: a step makes no typed array anew. */
@@ -113,7 +121,9 @@ export class SlotFeed {
 
   /** Everything that the card reads of a call: sizes and dims of what is passed, and the inputs. */
   fill(inputs: Inputs, set: ShapeSet): void {
-    for (const [i, port] of this.#program.ports.entries()) {
+    const { ports } = this.#program;
+    for (let i = 0; i < ports.length; i++) {
+      const port = ports[i] as CardPort;
       const view = this.#views[i] ?? null;
       const given = inputs[port.name];
       const passed = view !== null && (port.binding.direction === 'out' || given !== undefined);

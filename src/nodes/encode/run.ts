@@ -27,13 +27,23 @@ export async function run(items: readonly NodeInputs[], context: NodeContext): P
   if (work.length === 0) return results;
   const [{ family }, session] = await Promise.all([context.model(), context.program()]);
   const size = tilesAreFree(session.describe()) ? batchSize(context) : 1;
-  for (let at = 0; at < work.length; at += size) {
-    const group = work.slice(at, at + size);
-    for (const [index, result] of await encodeGroup(group, family, session, context)) {
-      results[index] = await keep(result, group.find((w) => w.index === index)?.key, context.embeddings);
+  let at = 0;
+  let done = 0;
+  // As many calls at once as the session takes: while one image is encoded the next one is brought to the device.
+  const lines = Array.from({ length: session.callsInFlight ?? 1 }, async () => {
+    while (at < work.length) {
+      const group = work.slice(at, at + size);
+      at += size;
+      for (const [index, result] of await encodeGroup(group, family, session, context)) {
+        results[index] = await keep(result, group.find((w) => w.index === index)?.key, context.embeddings);
+      }
+      done += group.length;
+      if (items.length > 1) context.progress(done, work.length, 'items');
     }
-    if (items.length > 1) context.progress(Math.min(at + size, work.length), work.length, 'items');
-  }
+  });
+  // Nothing may be under way when this ends, also where one of them failed.
+  const failed = (await Promise.allSettled(lines)).find((line) => line.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
   return results;
 }
 
