@@ -104,31 +104,29 @@ export function rowsOf(set: ShapeSet): number {
 /** The memory of one slot, and views of it that are made once: a step makes no typed array anew. */
 export class SlotFeed {
   readonly #addon: Addon;
-  readonly #program: CardProgram;
   readonly #words: Uint32Array;
-  /** By binding, in the program's own dtype; null for what is always skipped. */
-  readonly #views: readonly (Tensor['data'] | null)[];
+  /** What calls pass; what stays on the card is marked as skipped once. */
+  readonly #passed: readonly { readonly port: CardPort; readonly view: Tensor['data'] }[];
 
-  constructor(addon: Addon, program: CardProgram, { control, buffers }: NativeSlot) {
+  constructor(addon: Addon, program: CardProgram, slot: NativeSlot) {
     this.#addon = addon;
-    this.#program = program;
-    this.#words = new Uint32Array(control);
-    this.#views = program.ports.map(({ binding, dtype }) => {
-      const buffer = buffers[binding.index] ?? null;
-      return buffer === null ? null : viewOf(dtype, buffer, Math.floor(buffer.byteLength / BYTES_PER_ELEMENT[dtype]));
+    this.#words = new Uint32Array(slot.control);
+    this.#passed = program.ports.flatMap((port) => {
+      const { dtype } = port;
+      const buffer = slot.buffers[port.binding.index] ?? null;
+      control(this.#words, port, null);
+      if (buffer === null) return [];
+      return { port, view: viewOf(dtype, buffer, Math.floor(buffer.byteLength / BYTES_PER_ELEMENT[dtype])) };
     });
   }
 
   /** Everything that the card reads of a call: sizes and dims of what is passed, and the inputs. */
   fill(inputs: Inputs, set: ShapeSet): void {
-    const { ports } = this.#program;
-    for (let i = 0; i < ports.length; i++) {
-      const port = ports[i] as CardPort;
-      const view = this.#views[i] ?? null;
+    for (const { port, view } of this.#passed) {
       const given = inputs[port.name];
-      const passed = view !== null && (port.binding.direction === 'out' || given !== undefined);
+      const passed = port.binding.direction === 'out' || given !== undefined;
       control(this.#words, port, passed ? (set.shapes[port.name] ?? port.dims) : null);
-      if (given !== undefined && view !== null) writeInput(this.#addon, given, view);
+      if (given !== undefined) writeInput(this.#addon, given, view);
     }
   }
 }
