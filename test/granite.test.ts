@@ -40,6 +40,8 @@ const golden: { readonly steps: number; readonly cases: Readonly<Record<string, 
 const open = Object.entries(golden.cases).filter(([, c]) => !c.packed);
 const packed = Object.entries(golden.cases).filter(([, c]) => c.packed);
 const PACKED_PROGRAMS = { vision: join(model, 'packed.onnx'), language: join(model, 'language.onnx') };
+/** Where tools/reference/llava_next_qefficient.py wrote programs of QEfficient's own making; not part of the repository. */
+const foreign = process.env['VLM_TEST_QEFFICIENT_PROGRAMS'];
 const isEmulatorBuilt = existsSync(join(root, 'build', 'native', 'libvlm_aic_emulator.so'));
 
 const folder = mkdtempSync(join(tmpdir(), 'vlm-granite-'));
@@ -49,17 +51,21 @@ interface Settings {
   readonly prefill: number;
   readonly batch?: number;
   readonly isPacked?: boolean;
+  readonly programs?: { readonly vision: string; readonly language: string };
   readonly device?: Readonly<Record<string, unknown>>;
   readonly ctx?: number;
   readonly tokens?: number;
 }
 
-function recipe(name: string, { prefill, batch = 1, isPacked = false, device, ctx = 2400, tokens }: Settings): string {
+function recipe(
+  name: string,
+  { prefill, batch = 1, isPacked = false, device, ctx = 2400, tokens, ...rest }: Settings,
+): string {
   const file = join(folder, `${name}.yaml`);
   const text = {
     version: 1,
     name,
-    model: { path: model, ...(isPacked ? { programs: PACKED_PROGRAMS } : {}) },
+    model: { path: model, ...(isPacked ? { programs: rest.programs ?? PACKED_PROGRAMS } : {}) },
     inputs: { messages: { type: 'messages' } },
     devices: { main: device ?? { kind: 'cpu' } },
     nodes: {
@@ -202,6 +208,14 @@ for (const isPacked of [false, true]) {
       await vision.close();
       await language.close();
     }
+  });
+}
+
+if (foreign !== undefined) {
+  test('programs of QEfficient’s own export give the same tokens, whole and in chunks, two at a time', async () => {
+    const programs = { vision: join(foreign, 'vision.onnx'), language: join(foreign, 'language.onnx') };
+    await checkTokens(recipe('foreign', { prefill: 2400, isPacked: true, programs }), packed);
+    await checkTokens(recipe('foreign-chunks', { prefill: 128, batch: 2, isPacked: true, programs }), packed);
   });
 }
 
