@@ -23,7 +23,10 @@ export interface OptionSchema {
   readonly minItems?: number;
   readonly maxItems?: number;
   readonly minLength?: number;
+  /** A recipe that still gives it is warned. */
   readonly deprecated?: boolean;
+  /** The option that took its place, which makes this one deprecated: a value given here is handed on as that one. */
+  readonly replacedBy?: string;
   readonly properties?: Readonly<Record<string, unknown>>;
   readonly additionalProperties?: boolean | Readonly<Record<string, unknown>>;
   readonly anyOf?: readonly Readonly<Record<string, unknown>>[];

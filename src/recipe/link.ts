@@ -1,4 +1,5 @@
 /** Phase 5: what refers to what. References, ports, devices, and options that are deprecated. */
+import type { OptionSchema } from '../contracts/node.js';
 import { type Draft, type DraftNode, type DraftReference, parseReference } from './draft.js';
 import type { Problems } from './problems.js';
 import { deviceManifest, type Registry } from './registry.js';
@@ -235,13 +236,12 @@ const hasKeyIn = (draft: Draft, section: string, name: string): boolean =>
 
 function checkDeprecated(node: DraftNode, problems: Problems): void {
   for (const [option, { key }] of node.with?.entries ?? []) {
-    const schema = node.manifest?.options[option];
-    if (schema?.deprecated !== true) continue;
-    const path = ['nodes', node.name, 'with', option];
+    const problem = deprecation(option, node.with?.entries, node.manifest?.options ?? {});
+    if (problem === null) continue;
     problems.add('W_DEPRECATED', `the option "${option}" of ${node.kind} is deprecated`, {
       at: key,
-      path,
-      hint: schema.description,
+      path: ['nodes', node.name, 'with', option],
+      hint: problem,
     });
   }
 }
@@ -250,13 +250,27 @@ function checkDeprecatedDevices(draft: Draft, registry: Registry, problems: Prob
   for (const device of draft.devices.values()) {
     const options = deviceManifest(registry, device.kind ?? '')?.options ?? {};
     for (const [option, { key }] of device.entries.entries) {
-      const schema = Object.hasOwn(options, option) ? options[option] : undefined;
-      if (schema?.deprecated !== true) continue;
+      const problem = deprecation(option, device.entries.entries, options);
+      if (problem === null) continue;
       problems.add('W_DEPRECATED', `the option "${option}" of ${device.kind} devices is deprecated`, {
         at: key,
         path: ['devices', device.name, option],
-        hint: schema.description,
+        hint: problem,
       });
     }
   }
+}
+
+/** What to do about an option, when it is a deprecated one. */
+function deprecation(
+  option: string,
+  given: ReadonlyMap<string, unknown> | undefined,
+  options: Readonly<Record<string, OptionSchema>>,
+): string | null {
+  const schema = Object.hasOwn(options, option) ? options[option] : undefined;
+  const newer = schema?.replacedBy;
+  if (newer === undefined) return schema?.deprecated === true ? schema.description : null;
+  return given?.has(newer) === true
+    ? `remove it: "${newer}" took its place, is given as well and is what counts`
+    : `rename it to "${newer}"; its value is used as that until then`;
 }

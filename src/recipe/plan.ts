@@ -107,6 +107,19 @@ function messagePaths(node: SourceNode): unknown {
   );
 }
 
+/** Options under their newest names: of an old name and the new one, the new one counts. */
+function renamed<T>(
+  given: Readonly<Record<string, T>>,
+  options: Readonly<Record<string, OptionSchema>>,
+): Record<string, T> {
+  const newest = (name: string): string =>
+    (Object.hasOwn(options, name) ? options[name]?.replacedBy : undefined) ?? name;
+  const entries = Object.entries(given).map(([name, value]) => ({ name, to: newest(name), value }));
+  const old = entries.filter(({ name, to }) => name !== to);
+  const current = entries.filter(({ name, to }) => name === to);
+  return Object.fromEntries([...old, ...current].map(({ to, value }) => [to, value]));
+}
+
 /** Values given over the manifest's defaults. */
 function complete(
   given: Readonly<Record<string, unknown>>,
@@ -117,14 +130,15 @@ function complete(
 }
 
 function deviceConfig(given: unknown, kind: string | null, registry: Registry): DeviceConfig {
-  const options = complete(given as Record<string, unknown>, deviceManifest(registry, kind ?? '')?.options ?? {});
+  const known = deviceManifest(registry, kind ?? '')?.options ?? {};
+  const options = complete(renamed(given as Record<string, unknown>, known), known);
   return { ...options, kind: kind ?? '' };
 }
 
 function planNode(node: DraftNode, draft: Draft): PlanNode[] {
   const { manifest } = node;
   if (manifest === null) return [];
-  const given = node.with === null ? {} : (toValue(node.with) as Record<string, unknown>);
+  const given = renamed(node.with === null ? {} : (toValue(node.with) as Record<string, unknown>), manifest.options);
   const locations = [...(node.with?.entries ?? [])].map(([option, { key, value }]) => [
     option,
     place(value.kind === 'scalar' && value.span.end > value.span.start ? value.span : key),
@@ -140,7 +154,7 @@ function planNode(node: DraftNode, draft: Draft): PlanNode[] {
       given: Object.keys(given),
       after: [...dependencies(draft, node.name)],
       location: place(node.key),
-      optionLocations: Object.fromEntries(locations),
+      optionLocations: renamed(Object.fromEntries(locations), manifest.options),
     },
   ];
 }

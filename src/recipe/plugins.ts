@@ -74,8 +74,13 @@ export function manifestTrouble(manifest: unknown): string | null {
   for (const [name, port] of Object.entries(manifest['outputs'] as object)) {
     if (!isObject(port) || !isPortKind(port['kind'])) return `output "${name}" has no kind of ${PORT_KINDS.join(', ')}`;
   }
-  for (const [name, option] of Object.entries(manifest['options'] as object)) {
+  const options = manifest['options'] as object;
+  for (const [name, option] of Object.entries(options)) {
     if (!isObject(option) || typeof option['description'] !== 'string') return `option "${name}" has no description`;
+    const newer = option['replacedBy'];
+    if (newer !== undefined && (typeof newer !== 'string' || newer === name || !Object.hasOwn(options, newer))) {
+      return `"replacedBy" of option "${name}" must name another option`;
+    }
   }
   return null;
 }

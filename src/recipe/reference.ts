@@ -34,10 +34,16 @@ function limits(schema: JsonSchema): string {
   return maximum === undefined ? '' : ` (≤ ${maximum})`;
 }
 
+function deprecatedWord(schema: JsonSchema): string {
+  const newer = schema['replacedBy'];
+  if (typeof newer === 'string') return ` (deprecated: use \`${newer}\`)`;
+  return schema['deprecated'] === true ? ' (deprecated)' : '';
+}
+
 function optionRow([name, schema]: readonly [string, JsonSchema]): string[] {
   const examples = Array.isArray(schema['examples']) ? schema['examples'] : [];
   return [
-    `\`${name}\`${schema['deprecated'] === true ? ' (deprecated)' : ''}`,
+    `\`${name}\`${deprecatedWord(schema)}`,
     `${typeWords(schema)}${limits(schema)}`,
     schema['default'] === undefined ? '' : code(schema['default']),
     String(schema['description'] ?? ''),

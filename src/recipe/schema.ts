@@ -230,7 +230,7 @@ function deviceOptions(manifest: DeviceManifest): JsonSchema {
     additionalProperties: false,
     properties: {
       kind: { type: 'string', description: manifest.description, examples: [manifest.kind] },
-      ...manifest.options,
+      ...optionSchemas(manifest.options),
     },
   };
 }
@@ -298,8 +298,22 @@ export function withSchema(manifest: NodeManifest): JsonSchema {
   return {
     description: `Options of ${manifest.kind}: ${manifest.description}`,
     additionalProperties: false,
-    properties: { ...options },
+    properties: optionSchemas(options),
   };
+}
+
+/** As JSON Schema says it: an option whose place another one took is deprecated, and its description names that one. */
+function optionSchemas(options: Readonly<Record<string, OptionSchema>>): JsonSchema {
+  return Object.fromEntries(
+    Object.entries(options).map(([name, option]) => {
+      const { replacedBy, ...schema } = option;
+      if (replacedBy === undefined) return [name, option];
+      return [
+        name,
+        { ...schema, deprecated: true, description: `Deprecated: use ${replacedBy}. ${schema.description}` },
+      ];
+    }),
+  );
 }
 
 function portsSchema(manifest: NodeManifest): JsonSchema {

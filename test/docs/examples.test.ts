@@ -1,5 +1,7 @@
 // The examples of the documentation run as they stand.
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -15,6 +17,47 @@ test('a node of one’s own: refused at first, then the answer in capitals', asy
   const { code, out, err } = await cli([recipe, '--allow-plugins', '--quiet']);
   assert.is(code, 0, err);
   assert.match(out, /^[^a-z]+!!\n$/);
+});
+
+test('an option with a newer name works on, and says so with its place', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'vlm-deprecated-'));
+  try {
+    const module = readFileSync(join(examples, 'shout', 'shout.js'), 'utf8').replace(
+      'options: {',
+      "options: { ending: { type: 'string', description: 'Put at the end.', replacedBy: 'mark' },",
+    );
+    writeFileSync(join(folder, 'shout.js'), module);
+    const base = join(examples, 'shout', 'shout.yaml');
+    const write = (options: string): string => {
+      const file = join(folder, 'old.yaml');
+      const loud = `{ kind: ./shout.js, inputs: { text: $decode.text }, with: ${options} }`;
+      writeFileSync(
+        file,
+        `extends: ${base}\nname: old\nnodes:\n  loud: null\n  old: ${loud}\noutputs: { answer: $old.text }\n`,
+      );
+      return file;
+    };
+    const { code, out, err } = await cli([write("{ ending: '?' }"), '--allow-plugins']);
+    assert.is(code, 0, err);
+    assert.match(out, /^[^a-z]+\?\n$/);
+    assert.match(
+      err,
+      /W_DEPRECATED[\s\S]*"ending" of [^\n]* is deprecated[\s\S]*old\.yaml:5:[\s\S]*rename it to "mark"/,
+    );
+    const both = await cli(['validate', write("{ ending: '?', mark: '.' }"), '--allow-plugins', '--json']);
+    const { diagnostics } = JSON.parse(both.out) as {
+      readonly diagnostics: readonly { readonly code: string; readonly hint: string }[];
+    };
+    assert.equal(
+      diagnostics.map((d) => d.code),
+      ['W_DEPRECATED'],
+    );
+    assert.match(diagnostics[0]?.hint ?? '', 'given as well');
+    writeFileSync(join(folder, 'shout.js'), module.replace("replacedBy: 'mark'", "replacedBy: 'marc'"));
+    assert.match((await cli(['validate', write('{}'), '--allow-plugins'])).err, 'must name another option');
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
 
 test('the library asks several questions', () => {
