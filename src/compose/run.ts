@@ -6,6 +6,7 @@ import type { Diagnostic, Plan } from '../contracts/recipe.js';
 import type { ItemRecord, RunEvent, RunResultRecord } from '../contracts/record.js';
 import { CARD_CORES, type CardProgram, loadCards } from '../devices/ai100/planner/cards.js';
 import type { LoadedInputs } from '../runner/inputs/load.js';
+import type { WorkerPools } from '../runner/pool.js';
 import type { ClockSpan, EmbeddingSettings } from '../runner/protocol.js';
 import { runPlan } from '../runner/run.js';
 import { RunDirectory, type RunStatus } from '../runner/run-directory.js';
@@ -28,6 +29,8 @@ export interface ComposedRunOptions {
   readonly lock?: boolean;
   readonly origin?: number;
   readonly spans?: readonly ClockSpan[];
+  /** Workers that were started before there was a plan. */
+  readonly pools?: WorkerPools;
   /** Gets the run directory as soon as it exists: whoever ends the process early flushes it. */
   readonly onDirectory?: (directory: RunDirectory) => void;
 }
@@ -151,7 +154,7 @@ function runWith(
   options: ComposedRunOptions,
   directory: RunDirectory | undefined,
 ): Promise<RunResultRecord> {
-  const { onEvent, signal, origin, spans } = options;
+  const { onEvent, signal, origin, spans, pools } = options;
   return runPlan(options.out === undefined ? withoutOverlay(plan) : plan, {
     items: options.items,
     verify: (...args) => {
@@ -166,6 +169,7 @@ function runWith(
     exclusive: exclusiveLanes(plan),
     ...(origin === undefined ? {} : { origin }),
     ...(spans === undefined ? {} : { spans }),
+    ...(pools === undefined ? {} : { pools }),
   });
 }
 

@@ -106,6 +106,7 @@ class Execution {
 
   /** Device workers open their programs while the host is still busy with the first images. */
   #warmUp(): void {
+    for (const { lane, running } of this.#r.runner.early ?? []) this.#keepAside(lane, running);
     const lanes = new Map<LaneKey, { program: ProgramRequest; kinds: Set<string> }>();
     for (const node of this.#plan.nodes) {
       const program = programOf(this.#plan, node);
@@ -128,8 +129,11 @@ class Execution {
 
   /** A failure comes again, with the node's name, when a node's own task finds it. */
   #runAside(lane: LaneKey, task: WarmTask | ReleaseTask): void {
-    const running = this.#r.runner
-      .run(lane, task, [])
+    this.#keepAside(lane, this.#r.runner.run(lane, task, []));
+  }
+
+  #keepAside(lane: LaneKey, task: Promise<TaskReply | undefined>): void {
+    const running = task
       .then(
         (reply) => reply && this.#r.ledger.add(this.#laneName(lane, reply), reply.spans, reply.emulated),
         () => undefined,

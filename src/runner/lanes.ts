@@ -12,6 +12,8 @@ export interface TaskRunner {
   readonly hostThreads: number;
   /** Whether a lane's worker may be closed between two tasks of one run: nothing can be kept in it. */
   forgets?(lane: LaneKey): boolean;
+  /** Work that workers began before there was a plan: its times belong to the ledger. */
+  readonly early?: readonly { readonly lane: LaneKey; readonly running: Promise<TaskReply | undefined> }[];
   /** Resolves with what the worker's handler returned; rejects with WORKER_DIED when the worker is gone. */
   run(lane: LaneKey, task: WorkerTask, transfer: readonly unknown[]): Promise<TaskReply | undefined>;
 }

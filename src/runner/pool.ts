@@ -29,12 +29,31 @@ export class WorkerPools implements TaskRunner {
   readonly #options: PoolOptions;
   readonly #pools = new Map<LaneKey, Piscina>();
   readonly #running = new Set<Promise<unknown>>();
+  /** Device workers that no lane has asked for yet. */
+  readonly #spare: Piscina[] = [];
+  readonly #early: { readonly lane: LaneKey; readonly running: Promise<TaskReply | undefined> }[] = [];
   /** Errors of workers that had no task at the time: told by the next task that fails. */
   #strayError: unknown;
 
   constructor(options: PoolOptions = {}) {
     this.#options = options;
     this.hostThreads = options.hostThreads ?? availableParallelism();
+  }
+
+  get early(): readonly { readonly lane: LaneKey; readonly running: Promise<TaskReply | undefined> }[] {
+    return this.#early;
+  }
+
+  /**
+   * Starts workers while the recipe is still being read: `devices` of them for whatever programs it will name, and one
+   * of the host that loads these node kinds.
+   */
+  prepare(kinds: readonly string[], devices: number): void {
+    const running = this.run(HOST, { type: 'warm', model: {}, program: null, kinds, sentAt: monotonicMs() }, []);
+    // A worker that ends is told by the task that needs it.
+    running.catch(() => undefined);
+    this.#early.push({ lane: HOST, running });
+    for (let i = 0; i < devices; i++) this.#spare.push(this.#create(1));
   }
 
   async run(lane: LaneKey, task: WorkerTask, transfer: readonly unknown[]): Promise<TaskReply | undefined> {
@@ -57,7 +76,7 @@ export class WorkerPools implements TaskRunner {
     const devices = [...this.#pools.keys()].filter((lane) => lane !== HOST);
     const closing = devices.map((lane) => this.run(lane, { type: 'close', sentAt: monotonicMs() }, []));
     await Promise.allSettled(closing);
-    const pools = [...this.#pools.values()];
+    const pools = [...this.#pools.values(), ...this.#spare.splice(0)];
     this.#pools.clear();
     await Promise.all(pools.map((pool) => pool.destroy()));
   }
@@ -65,7 +84,7 @@ export class WorkerPools implements TaskRunner {
   #pool(lane: LaneKey): Piscina {
     let pool = this.#pools.get(lane);
     if (pool === undefined) {
-      pool = this.#create(lane === HOST ? this.hostThreads : 1);
+      pool = lane === HOST ? this.#create(this.hostThreads) : (this.#spare.shift() ?? this.#create(1));
       this.#pools.set(lane, pool);
     }
     return pool;

@@ -22,6 +22,8 @@ export interface RunPlanOptions {
   readonly origin?: number;
   readonly spans?: readonly ClockSpan[];
   readonly poolOptions?: PoolOptions;
+  /** Workers that were started before there was a plan; closed at the end like those that are started here. */
+  readonly pools?: WorkerPools;
   /** Lanes (`DEVICE PROGRAM`) of which one at a time may be active. */
   readonly exclusive?: readonly (readonly string[])[];
   /** Keeps vision embeddings for items that show the same pictures. Default: none are kept. */
@@ -40,7 +42,7 @@ export async function runPlan(plan: Plan, options: RunPlanOptions): Promise<RunR
   const { signal, onEvent, onItem, verify, embeddings } = options;
   if (signal?.aborted === true) stop();
   signal?.addEventListener('abort', stop, { once: true });
-  const pools = new WorkerPools(options.poolOptions);
+  const pools = options.pools ?? new WorkerPools(options.poolOptions);
   try {
     return await execute({
       plan,

@@ -3,11 +3,13 @@
  * one lane's task the program of the other is deactivated and closed, which is counted as a swap.
  */
 import { VlmError } from '../contracts/errors.js';
+import type { TaskRunner } from './lanes.js';
 import type { LedgerBook } from './ledger.js';
 import { monotonicMs, type TaskReply, type WorkerTask } from './protocol.js';
 
 interface Tasks {
   readonly hostThreads: number;
+  readonly early?: TaskRunner['early'];
   run(lane: string, task: WorkerTask, transfer: readonly unknown[]): Promise<TaskReply | undefined>;
 }
 
@@ -33,6 +35,10 @@ export class SwappingTasks implements Tasks {
       for (const [lane, old] of this.#groups) if (joined.has(old)) this.#groups.set(lane, group);
       for (const lane of lanes) this.#groups.set(lane, group);
     }
+  }
+
+  get early(): NonNullable<TaskRunner['early']> {
+    return this.#inner.early ?? [];
   }
 
   /** A lane that gives its card up is closed, and what its worker kept is gone. */

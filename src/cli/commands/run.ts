@@ -1,10 +1,12 @@
 /** vlm-run FILE: runs a recipe and prints its answer. */
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { VlmError } from '../../contracts/errors.js';
 import type { AnswerValue } from '../../contracts/ports.js';
 import type { Diagnostic, Plan } from '../../contracts/recipe.js';
 import type { ItemRecord, RunResultRecord } from '../../contracts/record.js';
+import type { WorkerPools } from '../../runner/pool.js';
 import { addDatasetOptions, type DatasetFlags } from '../dataset-options.js';
 import { exitCodeOf, formatError } from '../failure.js';
 import { harmless, type Io } from '../io.js';
@@ -14,6 +16,10 @@ import { type SignalWatch, watchSignals } from '../signals.js';
 import { summary } from '../summary.js';
 
 export type RunFlags = DatasetFlags;
+
+/** What nearly every recipe has: loaded before the recipe is known. */
+const HOST_KINDS = ['preprocess', 'fuse'];
+const DEVICE_WORKERS = 2;
 
 export function runCommand(io: Io): Command {
   const command = new Command('run')
@@ -57,12 +63,32 @@ async function runWatched(file: string, flags: RunFlags, io: Io, signals: Signal
   const { monotonicMs } = await import('../../runner/protocol.js');
   const origin = monotonicMs() - performance.now();
   const planning = monotonicMs();
-  // The runner's modules load while the recipe is read.
+  // Workers start, and the runner's modules load, while the recipe is read.
+  const { WorkerPools } = await import('../../runner/pool.js');
+  const pools = new WorkerPools();
+  try {
+    if (existsSync(file)) pools.prepare(HOST_KINDS, DEVICE_WORKERS);
+    return await runWith(file, flags, io, signals, { pools, origin, planning });
+  } finally {
+    await pools.close();
+  }
+}
+
+interface Started {
+  readonly pools: WorkerPools;
+  readonly origin: number;
+  /** When reading the recipe began. */
+  readonly planning: number;
+}
+
+async function runWith(file: string, flags: RunFlags, io: Io, signals: SignalWatch, started: Started): Promise<number> {
+  const { pools, origin, planning } = started;
   const loading = Promise.all([import('../../compose/run.js'), import('../input-options.js')]);
   loading.catch(() => undefined);
   const { plan, compilation } = await compileAndTell(file, flags, io);
   const [{ composedRun }, { readInputs }] = await loading;
   const item = await readInputs(plan, flags, { signal: signals.signal });
+  const { monotonicMs } = await import('../../runner/protocol.js');
   const ready = monotonicMs();
   const quiet = flags.quiet === true || (flags.json === true && !io.errIsTerminal);
   const progress = new Progress(io, { quiet, streamNode: flags.json ? null : streamNode(plan) });
@@ -81,6 +107,7 @@ async function runWatched(file: string, flags: RunFlags, io: Io, signals: Signal
     items: [item],
     onEvent: (event) => progress.handle(event),
     signal: controller.signal,
+    pools,
     warnings: compilation.diagnostics,
     recipeArguments: recipeArguments(flags),
     origin,
