@@ -16,7 +16,7 @@ from .tokenizer import SPECIALS, VISIBLE, build_tokenizer
 TILE = 112
 MEAN = [0.485, 0.456, 0.406]
 STD = [0.229, 0.224, 0.225]
-LAYERS = 4  # of the text model
+LAYERS = 6  # of the text model
 
 
 def model_config(tokenizer: Tokenizer, layers: int = LAYERS) -> InternVLConfig:
