@@ -1,0 +1,4 @@
+// The kit against a card that differs from what is assumed: exactly the checks of that assumption fail.
+import { testShare } from './deviations.js';
+
+testShare(4, 5);
