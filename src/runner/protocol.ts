@@ -93,7 +93,13 @@ export interface CloseTask {
   readonly sentAt: number;
 }
 
-export type WorkerTask = WarmTask | NodeTask | ReleaseTask | CloseTask;
+/** Frees the cores of a card for another program; the sessions of the worker stay open. */
+export interface DeactivateTask {
+  readonly type: 'deactivate';
+  readonly sentAt: number;
+}
+
+export type WorkerTask = WarmTask | NodeTask | ReleaseTask | CloseTask | DeactivateTask;
 
 export type NodeMessage =
   | { readonly type: 'text'; readonly item: number; readonly piece: string }

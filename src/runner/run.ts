@@ -9,7 +9,7 @@ import type { RunItem } from './item.js';
 import { LedgerBook } from './ledger.js';
 import { type PoolOptions, WorkerPools } from './pool.js';
 import type { ClockSpan, EmbeddingSettings } from './protocol.js';
-import { SwappingTasks } from './swap.js';
+import { type ExclusiveLanes, SwappingTasks } from './swap.js';
 
 export interface RunPlanOptions {
   /** One entry an item; a plain run has one. Of a stream only `onItem` gets the records. */
@@ -25,7 +25,7 @@ export interface RunPlanOptions {
   /** Workers that were started before there was a plan; closed at the end like those that are started here. */
   readonly pools?: WorkerPools;
   /** Lanes (`DEVICE PROGRAM`) of which one at a time may be active. */
-  readonly exclusive?: readonly (readonly string[])[];
+  readonly exclusive?: readonly ExclusiveLanes[];
   /** Keeps vision embeddings for items that show the same pictures. Default: none are kept. */
   readonly embeddings?: EmbeddingSettings;
   readonly verify?: (plan: Plan, node: PlanNode, outputs: NodeOutputs) => void;

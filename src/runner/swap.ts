@@ -1,6 +1,7 @@
 /**
  * Lanes that cannot be active at once: programs of one card whose cores exceed it. Their tasks take turns, and before
- * one lane's task the program of the other is deactivated and closed, which is counted as a swap.
+ * one lane's task the program of the other is deactivated, which is counted as a swap. It stays loaded, unless the
+ * memory of the card does not hold both: then it is closed.
  */
 import { VlmError } from '../contracts/errors.js';
 import type { TaskRunner } from './lanes.js';
@@ -13,6 +14,13 @@ interface Tasks {
   run(lane: string, task: WorkerTask, transfer: readonly unknown[]): Promise<TaskReply | undefined>;
 }
 
+/** Lanes of one card of which one at a time may be active. */
+export interface ExclusiveLanes {
+  readonly lanes: readonly string[];
+  /** The card's memory holds all of the programs: none has to be closed for another. */
+  readonly stayLoaded: boolean;
+}
+
 interface Group {
   active: string | null;
   turn: Promise<unknown>;
@@ -23,13 +31,15 @@ export class SwappingTasks implements Tasks {
   readonly #inner: Tasks;
   readonly #ledger: LedgerBook;
   readonly #groups = new Map<string, Group>();
+  readonly #closing = new Set<string>();
 
   /** `exclusive`: lanes of which one at a time may be active. Lists that share a lane become one. */
-  constructor(inner: Tasks, exclusive: readonly (readonly string[])[], ledger: LedgerBook) {
+  constructor(inner: Tasks, exclusive: readonly ExclusiveLanes[], ledger: LedgerBook) {
     this.hostThreads = inner.hostThreads;
     this.#inner = inner;
     this.#ledger = ledger;
-    for (const lanes of exclusive) {
+    for (const { lanes, stayLoaded } of exclusive) {
+      if (!stayLoaded) for (const lane of lanes) this.#closing.add(lane);
       const joined = new Set(lanes.flatMap((lane) => this.#groups.get(lane) ?? []));
       const group: Group = { active: null, turn: Promise.resolve() };
       for (const [lane, old] of this.#groups) if (joined.has(old)) this.#groups.set(lane, group);
@@ -41,9 +51,9 @@ export class SwappingTasks implements Tasks {
     return this.#inner.early ?? [];
   }
 
-  /** A lane that gives its card up is closed, and what its worker kept is gone. */
+  /** Of a lane that is closed for another one, what its worker kept is gone. */
   forgets(lane: string): boolean {
-    return this.#groups.has(lane);
+    return this.#closing.has(lane);
   }
 
   run(lane: string, task: WorkerTask, transfer: readonly unknown[]): Promise<TaskReply | undefined> {
@@ -66,7 +76,8 @@ export class SwappingTasks implements Tasks {
     if (active !== null && active !== lane) {
       // Opening early what will have to give way gains nothing.
       if (task.type === 'warm') return undefined;
-      const reply = await this.#inner.run(active, { type: 'close', sentAt: monotonicMs() }, []);
+      const type = this.#closing.has(active) ? 'close' : 'deactivate';
+      const reply = await this.#inner.run(active, { type, sentAt: monotonicMs() }, []);
       if (reply !== undefined) this.#ledger.add(active, reply.spans, reply.emulated);
       group.active = null;
       this.#ledger.countSwap();

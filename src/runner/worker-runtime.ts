@@ -64,6 +64,8 @@ class Worker {
   readonly #sessions = new Map<string, Promise<ProgramSession>>();
   readonly #kept = new KeptValues();
   readonly #embeddings = new Map<string, EmbeddingStore>();
+  /** Sessions that gave their card up for a while. */
+  readonly #dormant = new Set<ProgramSession>();
   #lastEnd = 0;
   #emulated = false;
 
@@ -83,7 +85,8 @@ class Worker {
     }
     let error: ErrorData | undefined;
     if (task.type === 'release') this.#kept.release(task.ids);
-    else error = await (task.type === 'warm' ? this.#warm(task, record) : this.#close(record));
+    else if (task.type === 'warm') error = await this.#warm(task, record);
+    else error = await (task.type === 'deactivate' ? this.#deactivate(record) : this.#close(record));
     return this.#reply(spans, error === undefined ? {} : { error });
   }
 
@@ -141,6 +144,27 @@ class Worker {
       record('activate', start);
     }
     this.#sessions.clear();
+    this.#dormant.clear();
+    return error;
+  }
+
+  /** A session that cannot be deactivated is closed, and opened again when it is wanted. */
+  async #deactivate(record: Record_): Promise<ErrorData | undefined> {
+    let error: ErrorData | undefined;
+    for (const [key, opening] of this.#sessions) {
+      const session = await opening.catch(() => null);
+      if (session === null) continue;
+      const start = monotonicMs();
+      try {
+        await session.deactivate();
+        this.#dormant.add(session);
+      } catch (cause) {
+        error ??= VlmError.wrap(cause, 'DEVICE_FAILED', { what: 'A program could not be deactivated' }).toData();
+        this.#sessions.delete(key);
+        await session.close().catch(() => undefined);
+      }
+      record('activate', start);
+    }
     return error;
   }
 
@@ -242,7 +266,17 @@ class Worker {
     });
   }
 
-  #session(model: RecipeModel, program: ProgramRequest, record: Record_): Promise<ProgramSession> {
+  async #session(model: RecipeModel, program: ProgramRequest, record: Record_): Promise<ProgramSession> {
+    const session = await this.#opened(model, program, record);
+    if (!this.#dormant.has(session)) return session;
+    const start = monotonicMs();
+    await session.activate();
+    this.#dormant.delete(session);
+    record('activate', start);
+    return session;
+  }
+
+  #opened(model: RecipeModel, program: ProgramRequest, record: Record_): Promise<ProgramSession> {
     return cached(this.#sessions, JSON.stringify([model, program]), async () => {
       const start = monotonicMs();
       const { device, role } = program;

@@ -18,19 +18,19 @@ class Fake {
 
   async run(lane: string, task: WorkerTask): Promise<TaskReply | undefined> {
     this.log.push(`${task.type} ${lane}`);
-    if (task.type === 'close') this.open.delete(lane);
+    if (task.type === 'close' || task.type === 'deactivate') this.open.delete(lane);
     else this.open.add(lane);
     this.most = Math.max(this.most, this.open.size);
     await new Promise((resolve) => setTimeout(resolve, 2));
-    if (task.type !== 'close' || this.error === undefined) return undefined;
+    if (task.type !== 'deactivate' || this.error === undefined) return undefined;
     return { spans: [], error: this.error } as unknown as TaskReply;
   }
 }
 
-test('one lane at a time: the other is closed first, and each change is counted', async () => {
+test('one lane at a time: the other is deactivated first, and each change is counted', async () => {
   const fake = new Fake();
   const ledger = new LedgerBook();
-  const tasks = new SwappingTasks(fake, [['v', 'l']], ledger);
+  const tasks = new SwappingTasks(fake, [{ lanes: ['v', 'l'], stayLoaded: true }], ledger);
   await Promise.all([
     tasks.run('v', warm, []),
     tasks.run('l', warm, []),
@@ -39,16 +39,23 @@ test('one lane at a time: the other is closed first, and each change is counted'
     tasks.run('l', node, []),
     tasks.run('v', node, []),
   ]);
-  assert.equal(fake.log, ['warm v', 'node v', 'node v', 'close v', 'node l', 'close l', 'node v']);
+  assert.equal(fake.log, ['warm v', 'node v', 'node v', 'deactivate v', 'node l', 'deactivate l', 'node v']);
   assert.is(fake.most, 1);
   assert.is(ledger.close().swaps, 2);
 });
 
-test('a lane that may have to give way keeps nothing between tasks', () => {
-  const tasks = new SwappingTasks(new Fake(), [['v', 'l']], new LedgerBook());
+test('programs that the memory of a card does not hold together are closed, and keep nothing between tasks', async () => {
+  const fake = new Fake();
+  const exclusive = [
+    { lanes: ['v', 'l'], stayLoaded: false },
+    { lanes: ['a', 'b'], stayLoaded: true },
+  ];
+  const tasks = new SwappingTasks(fake, exclusive, new LedgerBook());
+  for (const lane of ['v', 'l', 'a', 'b']) await tasks.run(lane, node, []);
+  assert.equal(fake.log, ['node v', 'close v', 'node l', 'node a', 'deactivate a', 'node b']);
   assert.equal(
-    ['v', 'l', 'other'].map((lane) => tasks.forgets(lane)),
-    [true, true, false],
+    ['v', 'l', 'a', 'other'].map((lane) => tasks.forgets(lane)),
+    [true, true, false, false],
   );
 });
 
@@ -67,8 +74,8 @@ test('lists that share a lane become one', async () => {
   const tasks = new SwappingTasks(
     fake,
     [
-      ['a', 'b'],
-      ['b', 'c'],
+      { lanes: ['a', 'b'], stayLoaded: true },
+      { lanes: ['b', 'c'], stayLoaded: true },
     ],
     ledger,
   );
@@ -77,9 +84,9 @@ test('lists that share a lane become one', async () => {
   assert.is(ledger.close().swaps, 2);
 });
 
-test('a program that cannot be closed fails the task that needs its place, not the ones after it', async () => {
+test('a program that cannot be deactivated fails the task that needs its place, not the ones after it', async () => {
   const fake = new Fake();
-  const tasks = new SwappingTasks(fake, [['v', 'l']], new LedgerBook());
+  const tasks = new SwappingTasks(fake, [{ lanes: ['v', 'l'], stayLoaded: true }], new LedgerBook());
   await tasks.run('v', node, []);
   fake.error = { code: 'DEVICE_FAILED', what: 'no' } as TaskReply['error'] & object;
   let code: unknown;

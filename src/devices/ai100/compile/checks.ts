@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import type { DeviceConfig } from '../../../contracts/device.js';
 import type { FamilyModel } from '../../../contracts/family.js';
 import type { PlanNode } from '../../../contracts/recipe.js';
+import { USUAL_GIB } from '../planner/cards.js';
 import { cardsOf, coresOf, type ProgramGraph, RETAINED } from './command.js';
 import { axesOf, axisValue, type ProgramSpec } from './specializations.js';
 
@@ -16,8 +17,6 @@ export interface Problem {
 /** Exports of the supported kind; others may compile, and are warned of. */
 const OPSET = 17;
 const DOMAINS = ['', 'ai.onnx', 'com.qualcomm.cloud', 'com.qti.aisw.onnx'];
-/** Memory of a card when neither the recipe nor a card says it. */
-const USUAL_GIB = 16;
 const GIB = 2 ** 30;
 
 const error = (what: string, hint: string): Problem => ({ severity: 'error', what, hint });

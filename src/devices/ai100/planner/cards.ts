@@ -2,6 +2,8 @@
 
 /** Cores of one card. */
 export const CARD_CORES = 16;
+/** Memory of a card when neither the recipe nor a card says it. */
+export const USUAL_GIB = 16;
 
 export interface CardProgram {
   readonly name: string;
