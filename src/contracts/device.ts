@@ -126,6 +126,8 @@ export interface DeviceDriver {
   /** What a program file would accept, without opening a session (the planner's question). */
   inspect(program: ProgramSource, config: DeviceConfig): Promise<ProgramDescription>;
   list(): Promise<readonly DeviceInfo[]>;
+  /** Stand-ins without hardware that `list` leaves out. */
+  listEmulated?(): Promise<readonly DeviceInfo[]>;
 }
 
 /** Data-only part of a driver: what the recipe schema knows of a device kind without loading its runtime. */

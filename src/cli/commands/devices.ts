@@ -29,17 +29,25 @@ export async function listDevices(): Promise<readonly DeviceInfo[]> {
   const { DRIVER_KINDS, loadDriver } = await import('../../devices/drivers.js');
   const lists = await Promise.all(
     DRIVER_KINDS.map(async (kind): Promise<readonly DeviceInfo[]> => {
-      try {
-        return await (await loadDriver(kind)).list();
-      } catch (error) {
-        if (!(error instanceof VlmError)) throw error;
-        const { what, hint } = error.details;
-        const summary = hint === undefined ? what : `${what}; ${hint}`;
-        return [{ kind, id: kind, status: 'unavailable', summary, details: {}, emulated: false }];
-      }
+      const found = await orWhy(kind, async () => (await loadDriver(kind)).list());
+      const emulated = await orWhy(kind, async () => (await (await loadDriver(kind)).listEmulated?.()) ?? []);
+      // Where nothing of a kind works, the first reason says why.
+      return [...found, ...emulated.filter((d) => d.status === 'ready')];
     }),
   );
   return lists.flat();
+}
+
+/** A kind that cannot be listed is one device that is not available, with the reason. */
+async function orWhy(kind: string, list: () => Promise<readonly DeviceInfo[]>): Promise<readonly DeviceInfo[]> {
+  try {
+    return await list();
+  } catch (error) {
+    if (!(error instanceof VlmError)) throw error;
+    const { what, hint } = error.details;
+    const summary = hint === undefined ? what : `${what}; ${hint}`;
+    return [{ kind, id: kind, status: 'unavailable', summary, details: {}, emulated: false }];
+  }
 }
 
 function deviceLine(device: DeviceInfo): string {

@@ -1,5 +1,5 @@
 /** The `ai100` device: compiled programs on Cloud AI 100 cards, or on an emulated card with the same interface. */
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import type {
   DeviceConfig,
   DeviceDriver,
@@ -11,7 +11,7 @@ import { VlmError } from '../../contracts/errors.js';
 import { type CardProgram, describeProgram, isEmulatedFile, qpcFile } from './description.js';
 import type { EmulatorExecutor } from './emulator/control.js';
 import { decodeIoDesc } from './io-desc.js';
-import { type CardLibrary, type NativeProgram, openLibrary, permissionProblem } from './library.js';
+import { type CardLibrary, libraryPath, type NativeProgram, openLibrary, permissionProblem } from './library.js';
 import { CardSession } from './session.js';
 import { failed } from './status.js';
 
@@ -62,32 +62,23 @@ export class Ai100Driver implements DeviceDriver {
     }
   }
 
+  /** None where the emulator is not built, or stands in the card's place already (QAIC_LIB). */
+  async listEmulated(): Promise<readonly DeviceInfo[]> {
+    const config = { kind: 'ai100', emulated: true };
+    const given = libraryPath({ kind: 'ai100' });
+    if (!existsSync(libraryPath(config)) || (existsSync(given) && openLibrary({ kind: 'ai100' }).emulator)) return [];
+    const library = openLibrary(config);
+    (await emulatorControl()).checkEmulator();
+    return cardsOf(library).map((card) => ({
+      ...card,
+      summary: 'no hardware: a stand-in for a Cloud AI 100, taken with `emulated: true` in the recipe',
+    }));
+  }
+
   async list(): Promise<readonly DeviceInfo[]> {
     const library = openLibrary({ kind: 'ai100' });
     if (library.emulator) (await emulatorControl()).checkEmulator();
-    const devices: DeviceInfo[] = [];
-    const most = library.emulator ? 64 : Math.max(1, cardNodes());
-    for (let id = 0; id < most; id++) {
-      const r = library.addon.resources(library.library, id);
-      if (r.status === 5) break;
-      devices.push({
-        kind: 'ai100',
-        id: `ai100:${id}`,
-        status: r.status === 0 ? 'ready' : 'unavailable',
-        summary:
-          r.status === 0
-            ? `Cloud AI 100, ${r.coresFree} of ${r.coresTotal} cores free, runtime ${library.version}`
-            : `the runtime answered status ${r.status}`,
-        details: {
-          runtime: library.version,
-          cores: r.coresTotal,
-          coresFree: r.coresFree,
-          memoryMiB: Math.round(r.memoryTotal / 2 ** 20),
-          memoryFreeMiB: Math.round(r.memoryFree / 2 ** 20),
-        },
-        emulated: library.emulator,
-      });
-    }
+    const devices = cardsOf(library);
     if (devices.length > 0) return devices;
     throw (
       permissionProblem() ??
@@ -98,6 +89,33 @@ export class Ai100Driver implements DeviceDriver {
       })
     );
   }
+}
+
+function cardsOf(library: CardLibrary): readonly DeviceInfo[] {
+  const devices: DeviceInfo[] = [];
+  const most = library.emulator ? 64 : Math.max(1, cardNodes());
+  for (let id = 0; id < most; id++) {
+    const r = library.addon.resources(library.library, id);
+    if (r.status === 5) break;
+    devices.push({
+      kind: 'ai100',
+      id: `ai100:${id}`,
+      status: r.status === 0 ? 'ready' : 'unavailable',
+      summary:
+        r.status === 0
+          ? `Cloud AI 100, ${r.coresFree} of ${r.coresTotal} cores free, runtime ${library.version}`
+          : `the runtime answered status ${r.status}`,
+      details: {
+        runtime: library.version,
+        cores: r.coresTotal,
+        coresFree: r.coresFree,
+        memoryMiB: Math.round(r.memoryTotal / 2 ** 20),
+        memoryFreeMiB: Math.round(r.memoryFree / 2 ** 20),
+      },
+      emulated: library.emulator,
+    });
+  }
+  return devices;
 }
 
 export const ai100Driver: DeviceDriver = new Ai100Driver();

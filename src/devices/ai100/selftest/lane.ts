@@ -105,6 +105,11 @@ export class Lane {
       this.#current = this.#next;
       this.#next = new Child(this.#file, this.#env);
     }
+    // A process that does not start says nothing of the card: it is tried once more.
+    if (!(await this.#current.ready)) {
+      this.#current.kill();
+      this.#current = new Child(this.#file, this.#env);
+    }
     const child = this.#current;
     const { answer, lives } = await child.ask(order, this.#silenceMs);
     if (!light || !lives || answer.verdict !== 'passed') {

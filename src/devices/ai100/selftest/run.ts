@@ -114,7 +114,7 @@ class KitRun {
     if (program !== undefined) {
       const name = program === 'any' ? 'echo' : program;
       const there = this.#programs[name] !== undefined || (program === 'any' && this.#programs.given !== undefined);
-      if (!there && bad === undefined) return skipped(this.#lacking[name] ?? 'no program to run');
+      if (!there) return skipped(this.#lacking[name] ?? 'no program to run');
     }
     return bad === undefined ? null : skipped(`needs ${bad}, which ${this.#outcomes.get(bad)?.verdict}`);
   }
