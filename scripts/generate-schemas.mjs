@@ -52,6 +52,7 @@ const [
   { recipeReference },
   { RUN_SCHEMA },
   { LOCK_SCHEMA },
+  { SWEEP_SCHEMA },
 ] = await Promise.all(
   [
     'nodes/manifests.js',
@@ -61,6 +62,7 @@ const [
     'recipe/reference.js',
     'runner/run-schema.js',
     'share/lock-schema.js',
+    'sweep/schema.js',
   ].map(load),
 );
 const registry = { nodes: NODE_MANIFESTS, devices: DEVICE_MANIFESTS };
@@ -70,6 +72,7 @@ const files = {
   'schemas/recipe.validate.cjs': validator(schema, schemaDigest(schema), AJV_OPTIONS),
   'schemas/run.schema.json': `${json(RUN_SCHEMA)}\n`,
   'schemas/lock.schema.json': `${json(LOCK_SCHEMA)}\n`,
+  'schemas/sweep.schema.json': `${json(SWEEP_SCHEMA)}\n`,
   'docs/recipe-reference.md': recipeReference(registry),
 };
 

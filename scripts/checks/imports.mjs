@@ -89,6 +89,7 @@ const RULES = [
     may: ['contracts/', 'util/', 'recipe/', 'runner/', 'model/', 'compose/', 'image/', /^devices\/ai100\/compile\//],
   },
   { name: 'dataset', files: /^dataset\//, self: 'dataset/', may: ['contracts/', 'util/', 'runner/'] },
+  { name: 'sweep', files: /^sweep\//, self: 'sweep/', may: ['contracts/', 'util/', 'runner/', 'dataset/'] },
   { name: 'compose', files: /^compose\//, self: 'compose/', may: [''], optional: true },
   { name: 'cli', files: /^cli\//, self: 'cli/', may: [''] },
 ];

@@ -15,6 +15,7 @@ import { planCommand } from './commands/plan.js';
 import { runCommand } from './commands/run.js';
 import { schemaCommand } from './commands/schema.js';
 import { selftestCommand } from './commands/selftest.js';
+import { sweepCommand } from './commands/sweep.js';
 import { validateCommand } from './commands/validate.js';
 import { verifyCommand } from './commands/verify.js';
 import type { Io } from './io.js';
@@ -33,6 +34,7 @@ export function addCommands(program: Command, io: Io, json: boolean): Command {
     schemaCommand(io),
     compileCommand(io),
     cacheCommand(io),
+    sweepCommand(io),
     lockCommand(io),
     verifyCommand(io),
     packCommand(io),

@@ -94,6 +94,7 @@ export const COMMANDS = [
   'graph',
   'schema',
   'compile',
+  'sweep',
   'cache',
   'lock',
   'verify',

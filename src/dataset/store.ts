@@ -10,7 +10,6 @@ import { VlmError } from '../contracts/errors.js';
 import { writeFileAtomic } from '../util/atomic-write.js';
 
 export const RESULTS = 'results.jsonl';
-const ABOUT = 'dataset.json';
 const LOCK = '.vlm-run.lock';
 
 /** What a store's rows come from; rows of another recipe are never mixed in. */
@@ -21,6 +20,8 @@ export interface StoreIdentity {
   readonly sha256: string;
   readonly sources: readonly string[];
   readonly versions: Readonly<Record<string, string>>;
+  /** Whatever else a reader of the results wants to know. */
+  readonly [more: string]: unknown;
 }
 
 export interface ResultRow {
@@ -51,7 +52,12 @@ export class ResultStore {
    * Throws USAGE when the folder holds results and `resume` is not asked for, or holds those of something else;
    * OUTPUT_UNWRITABLE when another run writes there or the folder cannot be written.
    */
-  static async open(folder: string, identity: StoreIdentity, resume: boolean): Promise<ResultStore> {
+  static async open(
+    folder: string,
+    identity: StoreIdentity,
+    resume: boolean,
+    about = 'dataset.json',
+  ): Promise<ResultStore> {
     await mkdir(folder, { recursive: true }).catch((cause: unknown) => {
       throw unwritable(folder, cause);
     });
@@ -66,9 +72,9 @@ export class ResultStore {
           hint: 'add --resume to go on with them, or name another folder',
         });
       }
-      if (size > 0) await checkIdentity(folder, identity);
+      if (size > 0) await checkIdentity(folder, identity, about);
       const { done, whole } = await readDone(path);
-      await writeFileAtomic(join(folder, ABOUT), `${JSON.stringify(identity, null, 2)}\n`);
+      await writeFileAtomic(join(folder, about), `${JSON.stringify(identity, null, 2)}\n`);
       const file = await open(path, size > 0 ? 'r+' : 'w').catch((cause: unknown) => {
         throw unwritable(path, cause);
       });
@@ -113,32 +119,48 @@ export class ResultStore {
   }
 }
 
+/** Every whole row of a store, one after the other. */
+export async function* rowsOf(folder: string): AsyncGenerator<ResultRow> {
+  const path = join(folder, RESULTS);
+  let line = 0;
+  for await (const { text } of wholeLines(path)) {
+    line++;
+    yield rowOf(text, path, line);
+  }
+}
+
 /** Finished ids, and how many bytes of the file are whole lines. */
 async function readDone(path: string): Promise<{ readonly done: Set<string>; readonly whole: number }> {
   const done = new Set<string>();
   let whole = 0;
-  let rest: Buffer = Buffer.alloc(0);
   let line = 0;
-  const exists = await stat(path).catch(() => null);
-  if (exists === null) return { done, whole };
-  for await (const chunk of createReadStream(path)) {
-    const bytes = Buffer.concat([rest, chunk as Buffer]);
-    let from = 0;
-    for (let end = bytes.indexOf(10, from); end >= 0; end = bytes.indexOf(10, from)) {
-      line++;
-      done.add(idOf(bytes.toString('utf8', from, end), path, line));
-      whole += end + 1 - from;
-      from = end + 1;
-    }
-    rest = bytes.subarray(from);
+  if ((await stat(path).catch(() => null)) === null) return { done, whole };
+  for await (const { text, bytes } of wholeLines(path)) {
+    line++;
+    done.add(rowOf(text, path, line).id);
+    whole += bytes;
   }
   return { done, whole };
 }
 
-function idOf(text: string, path: string, line: number): string {
+/** Lines that end with a newline, without it, and how many bytes each takes with it; a torn last one is left out. */
+async function* wholeLines(path: string): AsyncGenerator<{ readonly text: string; readonly bytes: number }> {
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const chunk of createReadStream(path)) {
+    const bytes = Buffer.concat([rest, chunk as Buffer]);
+    let from = 0;
+    for (let end = bytes.indexOf(10, from); end >= 0; end = bytes.indexOf(10, from)) {
+      yield { text: bytes.toString('utf8', from, end), bytes: end + 1 - from };
+      from = end + 1;
+    }
+    rest = bytes.subarray(from);
+  }
+}
+
+function rowOf(text: string, path: string, line: number): ResultRow {
   try {
     const row: unknown = JSON.parse(text);
-    if (typeof row === 'object' && row !== null && 'id' in row && typeof row.id === 'string') return row.id;
+    if (typeof row === 'object' && row !== null && 'id' in row && typeof row.id === 'string') return row as ResultRow;
   } catch {
     // Told below.
   }
@@ -150,8 +172,8 @@ function idOf(text: string, path: string, line: number): string {
   });
 }
 
-async function checkIdentity(folder: string, identity: StoreIdentity): Promise<void> {
-  const path = join(folder, ABOUT);
+async function checkIdentity(folder: string, identity: StoreIdentity, about: string): Promise<void> {
+  const path = join(folder, about);
   const text = await readFile(path, 'utf8').catch(() => null);
   if (text === null) {
     throw new VlmError('USAGE', {

@@ -1,0 +1,200 @@
+/** vlm-run sweep FILE: measures a recipe over axes of parameters, each point in a process of its own. */
+import { resolve } from 'node:path';
+import { Command } from 'commander';
+import { VlmError } from '../../contracts/errors.js';
+import type { ResultRow } from '../../dataset/store.js';
+import type { PointFigures } from '../../sweep/measure.js';
+import { formatError } from '../failure.js';
+import type { Io } from '../io.js';
+import { watchSignals } from '../signals.js';
+import { ms } from '../summary.js';
+
+interface SweepFlags {
+  readonly out?: string;
+  readonly resume?: boolean;
+  readonly dryRun?: boolean;
+  readonly shard?: string;
+  readonly allowPlugins?: boolean;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly schema?: boolean;
+}
+
+export function sweepCommand(io: Io): Command {
+  return new Command('sweep')
+    .description('measure a recipe over axes of parameters, each point in a process of its own')
+    .argument('[file]', 'the sweep: a recipe, axes, how to measure')
+    .option('--out <dir>', 'folder of the results; default: the name of the file without .yaml')
+    .option('--resume', 'go on with the results in --out: measured points are not run again')
+    .option('--dry-run', 'list the points and what the planner refuses; run nothing')
+    .option('--shard <i/n>', 'only the i-th of n parts of the points, for several machines')
+    .option('--allow-plugins', 'let the recipe run node modules of its own')
+    .option('--schema', 'print the JSON Schema of sweep files')
+    .option('--json', 'one JSON document on standard output')
+    .option('--quiet', 'no progress and no summary')
+    .addHelpText(
+      'after',
+      `
+Every point is planned before the first one runs; points run in random order, each in a fresh process under a watchdog.
+Results are appended to DIR/results.jsonl, one whole line a point.
+
+Examples:
+  $ vlm-run sweep sweeps/batch.yaml --dry-run
+  $ vlm-run sweep sweeps/batch.yaml --out results/batch --resume`,
+    )
+    .action(async (file: string | undefined, flags: SweepFlags) => {
+      const { Told } = await import('../recipe-options.js');
+      const code = await sweep(file, flags, io);
+      if (code !== 0) throw new Told(code);
+    });
+}
+
+async function sweep(file: string | undefined, flags: SweepFlags, io: Io): Promise<number> {
+  if (flags.schema === true) {
+    const { SWEEP_SCHEMA } = await import('../../sweep/schema.js');
+    io.out(`${JSON.stringify(SWEEP_SCHEMA, null, 2)}\n`);
+    return 0;
+  }
+  if (file === undefined) {
+    throw new VlmError('USAGE', {
+      what: 'No sweep was named',
+      expected: 'vlm-run sweep FILE',
+      hint: 'see vlm-run sweep --help',
+    });
+  }
+  const [{ readSweep }, { runSweep, planSweep }, { pointName }] = await Promise.all([
+    import('../../sweep/file.js'),
+    import('../../compose/sweep.js'),
+    import('../../sweep/points.js'),
+  ]);
+  const description = await readSweep(file);
+  const signals = watchSignals();
+  const stop = new AbortController();
+  const quiet = flags.quiet === true || (flags.json === true && !io.errIsTerminal);
+  const line = new StatusLine(io, quiet);
+  signals.onFirst(() => {
+    stop.abort();
+    line.say('stopping; the point that is being measured is given up');
+  });
+  const shard = shardOf(flags.shard);
+  const request = {
+    sweep: description,
+    out: resolve(flags.out ?? file.replace(/\.ya?ml$/i, '')),
+    resume: flags.resume === true,
+    allowPlugins: flags.allowPlugins === true,
+    signal: stop.signal,
+    ...(shard === undefined ? {} : { shard }),
+    onPlanned: (planned: number, total: number) => line.show(`planned ${planned} of ${total} points`),
+  };
+  try {
+    if (flags.dryRun === true) {
+      const { refused, runnable } = await planSweep(request);
+      line.clear();
+      if (flags.json === true) {
+        io.out(`${JSON.stringify({ ok: true, points: runnable, refused }, null, 2)}\n`);
+        return 0;
+      }
+      for (const { values } of runnable) io.out(`${pointName(values)}\n`);
+      for (const { point, error } of refused)
+        io.err(`refused: ${pointName(point.values)}\n${indented(formatError(error, io.paint))}`);
+      io.err(`${runnable.length} points, ${refused.length} refused\n`);
+      return 0;
+    }
+    let total = 0;
+    let at = 0;
+    let last = '';
+    const result = await runSweep({
+      ...request,
+      onStart: (points, refused, skipped) => {
+        total = points;
+        for (const { point, error } of refused)
+          line.say(`refused: ${pointName(point.values)}: ${error.code} ${error.what}`);
+        line.say(`${points} points to measure${skipped > 0 ? `, ${skipped} were measured before` : ''}`);
+      },
+      onProgress: (point, done, batches) => {
+        last = `${at + 1}/${total} ${pointName(point.values)} · batch ${done} of ${batches}`;
+        line.show(last);
+      },
+      onPoint: (point, row) => {
+        at++;
+        line.say(`${at}/${total} ${pointName(point.values)}: ${outcomeText(row)}`);
+      },
+    });
+    line.clear();
+    const { done, failed, skipped, refused, cancelled } = result;
+    if (flags.json === true) {
+      const counts = { done, failed, skipped, refused: refused.length };
+      io.out(
+        `${JSON.stringify({ ok: failed === 0 && !cancelled, cancelled, ...counts, results: result.file }, null, 2)}\n`,
+      );
+    } else if (flags.quiet !== true) {
+      io.err(
+        `${io.paint.bold(`${done} points measured, ${failed} of them failed; ${refused.length} refused, ${skipped} done before`)}\n`,
+      );
+      io.err(`wrote ${result.file}\n`);
+      if (cancelled) io.err('interrupted: --resume goes on\n');
+    }
+    if (cancelled) return 130;
+    return failed === 0 ? 0 : 5;
+  } finally {
+    line.clear();
+    signals.release();
+  }
+}
+
+function shardOf(text: string | undefined): { readonly index: number; readonly count: number } | undefined {
+  if (text === undefined) return undefined;
+  const [, index, count] = /^(\d+)\/(\d+)$/.exec(text) ?? [];
+  const shard = { index: Number(index), count: Number(count) };
+  if (shard.index >= 1 && shard.index <= shard.count) return shard;
+  throw new VlmError('USAGE', { what: '--shard is written i/n, i from 1 to n', received: text });
+}
+
+function outcomeText(row: ResultRow): string {
+  if (!row.ok) {
+    const { code, what } = row['error'] as { readonly code: string; readonly what: string };
+    return `failed (${code}: ${what})`;
+  }
+  const { ttftMs, decodeTokensPerSecond, latencyMs } = row['figures'] as PointFigures;
+  const [low, high] = latencyMs.ci;
+  return [
+    `first token ${ms(ttftMs.median)}`,
+    `decode ${decodeTokensPerSecond.median.toFixed(1)} tok/s`,
+    `latency ${ms(latencyMs.median)} (${ms(low)} to ${ms(high)})`,
+    ...(row['noisy'] === true ? ['noisy'] : []),
+    ...(row['emulated'] === true ? ['emulated'] : []),
+  ].join(' · ');
+}
+
+function indented(text: string): string {
+  return `${text.trimEnd().replaceAll(/^/gm, '  ')}\n`;
+}
+
+/** One line that is redrawn on a terminal; elsewhere only what is said stays. */
+class StatusLine {
+  readonly #io: Io;
+  readonly #quiet: boolean;
+  #drawn = false;
+
+  constructor(io: Io, quiet: boolean) {
+    this.#io = io;
+    this.#quiet = quiet;
+  }
+
+  show(text: string): void {
+    if (this.#quiet || !this.#io.errIsTerminal) return;
+    this.#io.err(`\r${text}\u001b[K`);
+    this.#drawn = true;
+  }
+
+  say(text: string): void {
+    if (this.#quiet) return;
+    this.clear();
+    this.#io.err(`${text}\n`);
+  }
+
+  clear(): void {
+    if (this.#drawn) this.#io.err('\r\u001b[K');
+    this.#drawn = false;
+  }
+}

@@ -1,0 +1,113 @@
+/** Entry of the forked child that measures one point of a sweep, and then ends. */
+import { VlmError } from '../contracts/errors.js';
+import type { ItemRecord } from '../contracts/record.js';
+import type { LoadedInputs } from '../runner/inputs/load.js';
+import { loadInputs } from '../runner/inputs/load.js';
+import type { BatchRecord, PointMeasured } from '../sweep/measure.js';
+import { figuresOf } from '../sweep/measure.js';
+import type { PointMessage, PointTask } from '../sweep/protocol.js';
+import { enableCompileCache } from '../util/compile-cache.js';
+import { compileRecipe, requirePlan } from './recipes.js';
+import { composedStream } from './run.js';
+
+enableCompileCache();
+
+interface Batch {
+  start: number;
+  end: number;
+  left: number;
+  readonly items: ItemRecord[];
+}
+
+async function measure(task: PointTask): Promise<PointMeasured> {
+  const options = { set: task.set, devices: task.devices, allowPlugins: task.allowPlugins };
+  const plan = requirePlan(await compileRecipe(task.recipe, options), options);
+  const size = Math.max(
+    1,
+    ...plan.nodes.map((node) => Number(node.options['batch_size'] ?? 1)).filter(Number.isInteger),
+  );
+  const rounds = task.warmup + Math.max(task.repeats, Math.ceil(task.inputs.length / size));
+  const batches: Batch[] = [];
+  let finished = 0;
+  let wake: () => void = () => undefined;
+  let failed: VlmError | undefined;
+  const items = async function* (): AsyncGenerator<LoadedInputs> {
+    for (let round = 0; round < rounds; round++) {
+      while (round - finished >= task.inFlight && failed === undefined) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+      if (failed !== undefined) return;
+      // Read before the clock starts: the disk is not what is measured.
+      const loaded: LoadedInputs[] = [];
+      for (let i = 0; i < size; i++)
+        loaded.push(await loadInputs(plan, inputsOf(task, round * size + i), { cwd: task.folder }));
+      batches[round] = { start: performance.now(), end: 0, left: size, items: [] };
+      yield* loaded;
+    }
+  };
+  const result = await composedStream(plan, {
+    items: items(),
+    lock: false,
+    onItem: (record) => {
+      const batch = batches[Math.floor(record.index / size)];
+      if (batch === undefined) return;
+      if (record.error !== undefined) failed ??= VlmError.fromData(record.error);
+      batch.items[record.index % size] = record;
+      batch.left--;
+      if (batch.left === 0) {
+        batch.end = performance.now();
+        finished++;
+        tell({ type: 'progress', done: finished, total: rounds });
+      }
+      wake();
+    },
+  });
+  if (failed !== undefined) throw failed;
+  if (result.error !== undefined) throw VlmError.fromData(result.error);
+  const measured: readonly BatchRecord[] = batches.slice(task.warmup);
+  const emulated = result.ledger.lanes.some((lane) => lane.emulated === true);
+  return {
+    figures: figuresOf(measured, task.seed),
+    coldTtftMs: task.warmup > 0 ? (batches[0]?.items[0]?.metrics?.ttftMs ?? null) : null,
+    peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+    ledger: result.ledger,
+    tokens: tokensOf(task, batches, size),
+    emulated,
+  };
+}
+
+function inputsOf(task: PointTask, item: number): PointTask['inputs'][number] {
+  return task.inputs[item % task.inputs.length] ?? {};
+}
+
+/** Ids of each set of inputs, from the first batch that had it. Two answers to one question are a defect. */
+function tokensOf(task: PointTask, batches: readonly Batch[], size: number): number[][] {
+  const tokens: number[][] = [];
+  for (const [round, batch] of batches.entries()) {
+    for (const [i, record] of batch.items.entries()) {
+      const input = (round * size + i) % task.inputs.length;
+      tokens[input] ??= [...(record.generatedIds ?? [])];
+    }
+  }
+  return tokens;
+}
+
+function tell(message: PointMessage, then: () => void = () => undefined): void {
+  if (process.connected) process.send?.(message, undefined, undefined, then);
+}
+
+process.once('message', (task: PointTask) => {
+  const leave = (): void => process.disconnect();
+  measure(task).then(
+    (result) => tell({ type: 'measured', result }, leave),
+    (error: unknown) =>
+      tell(
+        { type: 'failed', error: VlmError.wrap(error, 'INTERNAL', { what: 'The point could not be run' }).toData() },
+        leave,
+      ),
+  );
+});
+process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);

@@ -1,0 +1,225 @@
+/** A sweep: all points are planned, then run one after the other, each in a child; results are kept as they come. */
+import { createHash } from 'node:crypto';
+import { cpus, loadavg, platform, release, totalmem } from 'node:os';
+import { dirname, resolve } from 'node:path';
+import { type ErrorData, VlmError } from '../contracts/errors.js';
+import { type ResultRow, ResultStore } from '../dataset/store.js';
+import { type InputGiven, loadInputs } from '../runner/inputs/load.js';
+import type { Sweep } from '../sweep/file.js';
+import { changesOf, inOrder, type Point, pointsOf, referenceOf } from '../sweep/points.js';
+import { runPoint } from '../sweep/run-point.js';
+import { spread } from '../sweep/stats.js';
+import { shapePlan } from './plan.js';
+import { compileRecipe, requirePlan } from './recipes.js';
+import { versions } from './run.js';
+
+export interface SweepRequest {
+  readonly sweep: Sweep;
+  readonly out: string;
+  readonly resume: boolean;
+  readonly allowPlugins: boolean;
+  readonly shard?: { readonly index: number; readonly count: number };
+  readonly signal?: AbortSignal;
+  readonly onPlanned?: (planned: number, total: number) => void;
+  /** All points are planned: what will run, and what is refused and why. */
+  readonly onStart?: (points: number, refused: readonly Refused[], skipped: number) => void;
+  readonly onPoint?: (point: Point, row: ResultRow) => void;
+  readonly onProgress?: (point: Point, done: number, total: number) => void;
+}
+
+export interface Refused {
+  readonly point: Point;
+  readonly error: ErrorData;
+}
+
+export interface SweepResult {
+  readonly done: number;
+  readonly failed: number;
+  readonly skipped: number;
+  readonly refused: readonly Refused[];
+  readonly cancelled: boolean;
+  readonly file: string;
+}
+
+export async function runSweep(request: SweepRequest): Promise<SweepResult> {
+  const { sweep, signal } = request;
+  const all = pointsOf(sweep);
+  const reference = referenceOf(sweep, all);
+  const store = await openStore(request, reference);
+  try {
+    const mine = inOrder(all, sweep.measure, request.shard);
+    const { refused, runnable } = await planAll(mine, request);
+    const todo = runnable.filter(({ id }) => !store.done.has(id));
+    const skipped = runnable.length - todo.length;
+    request.onStart?.(todo.length, refused, skipped);
+    for (const { point, error } of refused) {
+      if (!store.done.has(point.id)) await store.add(refusedRow(point, error));
+    }
+    let [done, failed] = [0, 0];
+    for (const point of todo) {
+      if (signal?.aborted === true) break;
+      const row = await measurePoint(point, request);
+      if (row === null) break;
+      await store.add(row);
+      done++;
+      if (!row.ok) failed++;
+      request.onPoint?.(point, row);
+    }
+    return { done, failed, skipped, refused, cancelled: signal?.aborted === true, file: store.path };
+  } finally {
+    await store.close();
+  }
+}
+
+/** Which points would run, and which are refused. */
+export async function planSweep(request: Omit<SweepRequest, 'out' | 'resume'>): Promise<{
+  readonly refused: readonly Refused[];
+  readonly runnable: readonly Point[];
+}> {
+  const all = pointsOf(request.sweep);
+  referenceOf(request.sweep, all);
+  return planAll(inOrder(all, { ...request.sweep.measure, order: 'file' }, request.shard), request);
+}
+
+/** What a reader of the results needs to know of the machine. */
+export function machineFacts(): Readonly<Record<string, string | number>> {
+  const [cpu] = cpus();
+  return {
+    cpu: cpu?.model.trim() ?? 'unknown',
+    cores: cpus().length,
+    memoryBytes: totalmem(),
+    system: `${platform()} ${release()} ${process.arch}`,
+    node: process.version,
+  };
+}
+
+async function openStore({ sweep, out, resume, shard }: SweepRequest, reference: Point): Promise<ResultStore> {
+  const { file: _, recipe, ...rest } = sweep;
+  const { recipe: resolved } = requirePlan(await compileRecipe(recipe));
+  const told = [rest, resolved, shard ?? null];
+  return ResultStore.open(
+    resolve(out),
+    {
+      format: 1,
+      recipe: resolved.name ?? sweep.name,
+      sha256: createHash('sha256').update(JSON.stringify(told)).digest('hex'),
+      sources: [sweep.name],
+      versions: versions(),
+      sweep: { name: sweep.name, description: sweep.description, measure: sweep.measure, reference: reference.id },
+      resolved,
+      machine: machineFacts(),
+    },
+    resume,
+    'sweep.json',
+  );
+}
+
+/** Nothing is found out by failing: every point is compiled and its shapes are planned before the first one runs. */
+async function planAll(
+  points: readonly Point[],
+  request: Omit<SweepRequest, 'out' | 'resume'>,
+): Promise<{ readonly refused: readonly Refused[]; readonly runnable: readonly Point[] }> {
+  const refused: Refused[] = [];
+  const runnable: Point[] = [];
+  for (const [i, point] of points.entries()) {
+    if (request.signal?.aborted === true) break;
+    try {
+      await planPoint(point, request);
+      runnable.push(point);
+    } catch (error) {
+      const wrapped = VlmError.wrap(error, 'INTERNAL', { what: 'The point cannot be planned' });
+      refused.push({ point, error: wrapped.toData() });
+    }
+    request.onPlanned?.(i + 1, points.length);
+  }
+  return { refused, runnable };
+}
+
+async function planPoint(
+  point: Point,
+  { sweep, allowPlugins }: Pick<SweepRequest, 'sweep' | 'allowPlugins'>,
+): Promise<void> {
+  const { set, devices } = changesOf(point.values);
+  const plan = requirePlan(await compileRecipe(sweep.recipe, { set, devices, allowPlugins }), { allowPlugins });
+  const folder = dirname(sweep.file);
+  for (const inputs of sweep.inputs) {
+    const { values } = await loadInputs(plan, inputs as Readonly<Record<string, InputGiven>>, { cwd: folder });
+    await shapePlan(plan, values);
+  }
+}
+
+/** Null: the sweep was interrupted, and the point counts as not run. */
+async function measurePoint(point: Point, request: SweepRequest): Promise<ResultRow | null> {
+  const { sweep, allowPlugins, signal, onProgress } = request;
+  const { measure } = sweep;
+  const changes = changesOf(point.values);
+  const load = loadavg()[0] ?? 0;
+  const startedAt = new Date().toISOString();
+  const started = performance.now();
+  const outcome = await runPoint(
+    {
+      recipe: sweep.recipe,
+      set: [...(await pinned(request, changes)), ...changes.set],
+      devices: changes.devices,
+      allowPlugins,
+      inputs: sweep.inputs as readonly Readonly<Record<string, InputGiven>>[],
+      folder: dirname(sweep.file),
+      warmup: measure.warmup,
+      repeats: measure.repeats,
+      inFlight: measure.in_flight,
+      seed: measure.seed,
+    },
+    {
+      entry: new URL('./sweep-child.js', import.meta.url),
+      timeoutMs: measure.timeout_s * 1000,
+      ...(signal === undefined ? {} : { signal }),
+      onProgress: (done, total) => onProgress?.(point, done, total),
+    },
+  );
+  const base = {
+    id: point.id,
+    index: point.index,
+    values: point.values,
+    startedAt,
+    tookMs: performance.now() - started,
+    loadBefore: load,
+  };
+  if (!outcome.ok) {
+    if (outcome.error.code === 'CANCELLED') return null;
+    return { ...base, ok: false, status: 'failed', error: outcome.error };
+  }
+  const { ledger, ...result } = outcome.result;
+  const width = spread(result.figures.latencyMs);
+  return {
+    ...base,
+    ok: true,
+    status: 'measured',
+    ...result,
+    // In memory from the warm-up on; the vision embeddings of earlier batches are not kept.
+    state: { warmup: measure.warmup, embeddingCache: 'off', threads: measure.threads },
+    spread: Number.isFinite(width) ? width : null,
+    noisy: width > measure.max_spread,
+    stages: Object.fromEntries(ledger.lanes.map((lane) => [lane.lane, lane.stages])),
+    wallMs: ledger.wallMs,
+  };
+}
+
+/** Threads of cpu devices that say nothing of them: part of what is measured, so never left to chance. */
+async function pinned(
+  { sweep, allowPlugins }: SweepRequest,
+  { set, devices }: ReturnType<typeof changesOf>,
+): Promise<readonly string[]> {
+  const plan = requirePlan(await compileRecipe(sweep.recipe, { set, devices, allowPlugins }), { allowPlugins });
+  const written = plan.recipe.devices ?? {};
+  return Object.entries(plan.devices)
+    .filter(([name, device]) => device.kind === 'cpu' && !saysThreads(written[name]))
+    .map(([name]) => `devices.${name}.threads=${sweep.measure.threads}`);
+}
+
+function saysThreads(device: unknown): boolean {
+  return typeof device === 'object' && device !== null && 'threads' in device;
+}
+
+function refusedRow(point: Point, error: ErrorData): ResultRow {
+  return { id: point.id, index: point.index, values: point.values, ok: false, status: 'refused', error };
+}

@@ -1,0 +1,168 @@
+/** The JSON Schema of sweep files: editors complete them with it, and they are checked with it. */
+const VALUES = {
+  anyOf: [
+    { type: 'array', minItems: 1, description: 'The values as they are.', examples: [[1, 2, 4]] },
+    {
+      type: 'object',
+      description: 'Numbers from one end to the other, `step` apart, both ends included where they are met.',
+      required: ['from', 'to'],
+      properties: {
+        from: { type: 'number', description: 'The first number.', examples: [1] },
+        to: { type: 'number', description: 'The last number.', examples: [4] },
+        step: { type: 'number', exclusiveMinimum: 0, default: 1, description: 'From one to the next.', examples: [1] },
+      },
+      additionalProperties: false,
+      examples: [{ from: 1, to: 4 }],
+    },
+    {
+      type: 'object',
+      description: 'Whole numbers spaced evenly on a logarithmic scale, both ends included.',
+      required: ['log'],
+      properties: {
+        log: {
+          type: 'object',
+          description: 'The ends and how many numbers.',
+          required: ['from', 'to', 'points'],
+          properties: {
+            from: { type: 'integer', minimum: 1, description: 'The smallest.', examples: [32] },
+            to: { type: 'integer', minimum: 1, description: 'The largest.', examples: [512] },
+            points: { type: 'integer', minimum: 2, maximum: 1000, description: 'How many.', examples: [5] },
+          },
+          additionalProperties: false,
+          examples: [{ from: 32, to: 512, points: 5 }],
+        },
+      },
+      additionalProperties: false,
+      examples: [{ log: { from: 32, to: 512, points: 5 } }],
+    },
+  ],
+} as const;
+
+const POINT = {
+  type: 'object',
+  minProperties: 1,
+  description: 'Parameters of the recipe, as `--set` names them, or `device.NAME` with a value as `--device` takes it.',
+  examples: [{ 'nodes.decode.with.batch_size': 4, 'device.main': 'cpu' }],
+} as const;
+
+export const SWEEP_SCHEMA = {
+  $schema: 'http://json-schema.org/draft-07/schema#',
+  title: 'vlm-run sweep',
+  description: 'Many measured runs of one recipe. Paths are relative to this file.',
+  type: 'object',
+  required: ['version', 'name', 'recipe'],
+  anyOf: [{ required: ['grid'] }, { required: ['zip'] }, { required: ['list'] }],
+  properties: {
+    version: { type: 'integer', const: 1, description: 'Version of the sweep language.', examples: [1] },
+    name: { type: 'string', minLength: 1, description: 'A short name.', examples: ['batch and prefill'] },
+    description: { type: 'string', description: 'What is to be found out.', examples: ['How far does batching help?'] },
+    recipe: { type: 'string', minLength: 1, description: 'The recipe.', examples: ['../pipelines/internvl.yaml'] },
+    inputs: {
+      type: 'array',
+      minItems: 1,
+      description:
+        'What is asked, one set of inputs after the other, over and over. Default: the defaults of the recipe.',
+      items: { type: 'object', description: 'Inputs by name.', examples: [{ prompt: 'How many shapes are there?' }] },
+      examples: [[{ image: '../examples/scene.png', prompt: 'Describe the image.' }]],
+    },
+    grid: {
+      type: 'object',
+      minProperties: 1,
+      description: 'Axes: every value of one with every value of the others.',
+      additionalProperties: VALUES,
+      examples: [{ 'nodes.decode.with.batch_size': [1, 2, 4] }],
+    },
+    zip: {
+      type: 'object',
+      minProperties: 1,
+      description:
+        'Axes that move together: the first values, the second values, … All have the same number of values.',
+      additionalProperties: VALUES,
+      examples: [{ 'nodes.encode.with.batch_size': [1, 4], 'nodes.decode.with.batch_size': [1, 4] }],
+    },
+    list: {
+      type: 'array',
+      minItems: 1,
+      description:
+        'Points written out. Together with `grid` or `zip` every one of them is combined with every point of those.',
+      items: POINT,
+      examples: [[{ 'device.main': 'cpu' }, { 'device.main': 'ai100:0' }]],
+    },
+    exclude: {
+      type: 'array',
+      description: 'Points that are left out: those that have all the values of one of these.',
+      items: POINT,
+      examples: [[{ 'nodes.decode.with.batch_size': 4, 'nodes.decode.with.ctx_len': 4096 }]],
+    },
+    measure: {
+      type: 'object',
+      description: 'How a point is measured.',
+      default: {},
+      properties: {
+        warmup: {
+          type: 'integer',
+          minimum: 0,
+          default: 1,
+          description: 'Batches before the first measured one.',
+          examples: [2],
+        },
+        repeats: { type: 'integer', minimum: 1, default: 5, description: 'Measured batches.', examples: [10] },
+        threads: {
+          type: 'integer',
+          minimum: 1,
+          default: 1,
+          description: 'Threads of every cpu device that names none.',
+          examples: [2],
+        },
+        in_flight: {
+          type: 'integer',
+          minimum: 1,
+          default: 1,
+          description: 'Batches under way at once: 1 measures latency, 2 and more the throughput of a pipeline.',
+          examples: [3],
+        },
+        timeout_s: {
+          type: 'number',
+          exclusiveMinimum: 0,
+          default: 600,
+          description: 'Longest time of a point in seconds; then it is recorded as failed.',
+          examples: [120],
+        },
+        max_spread: {
+          type: 'number',
+          exclusiveMinimum: 0,
+          default: 0.1,
+          description:
+            'Points whose 95 % confidence interval of the latency is wider than this share of its median are marked.',
+          examples: [0.05],
+        },
+        order: {
+          type: 'string',
+          enum: ['random', 'file'],
+          default: 'random',
+          description: 'Order of the points: random keeps a drift of the machine from looking like an effect.',
+          examples: ['file'],
+        },
+        seed: {
+          type: 'integer',
+          minimum: 0,
+          default: 1,
+          description: 'Of the order and of the bootstrap.',
+          examples: [7],
+        },
+      },
+      additionalProperties: false,
+      examples: [{ warmup: 2, repeats: 10 }],
+    },
+    parity: {
+      type: 'object',
+      description:
+        'The tokens of every point are compared with those of a reference point; default: the first point of the file.',
+      required: ['reference'],
+      properties: { reference: POINT },
+      additionalProperties: false,
+      examples: [{ reference: { 'nodes.decode.with.batch_size': 1 } }],
+    },
+  },
+  additionalProperties: false,
+} as const;

@@ -1,0 +1,108 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { VlmError } from '../../src/contracts/errors.js';
+import { readSweep, type Sweep } from '../../src/sweep/file.js';
+import { changesOf, inOrder, pointId, pointName, pointsOf, referenceOf, valuesOf } from '../../src/sweep/points.js';
+
+const test = suite<{ folder: string }>('sweep points');
+test.before.each(async (context) => {
+  context.folder = await mkdtemp(join(tmpdir(), 'vlm-sweep-'));
+});
+test.after.each(async ({ folder }) => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function read(folder: string, text: string): Promise<Sweep> {
+  const path = join(folder, 'sweep.yaml');
+  await writeFile(path, text);
+  return readSweep(path);
+}
+const HEAD = 'version: 1\nname: x\nrecipe: r.yaml\n';
+async function errorOf(work: Promise<unknown> | (() => unknown)): Promise<VlmError> {
+  try {
+    await (typeof work === 'function' ? work() : work);
+  } catch (error) {
+    assert.instance(error, VlmError);
+    return error as VlmError;
+  }
+  return assert.unreachable('no error') as never;
+}
+
+test('ranges, logarithmic ranges and lists', () => {
+  assert.equal(valuesOf({ from: 1, to: 4 }), [1, 2, 3, 4]);
+  assert.equal(valuesOf({ from: 0.1, to: 0.5, step: 0.1 }), [0.1, 0.2, 0.3, 0.4, 0.5]);
+  assert.equal(valuesOf({ from: 1, to: 6, step: 2 }), [1, 3, 5]);
+  assert.equal(valuesOf({ log: { from: 32, to: 512, points: 5 } }), [32, 64, 128, 256, 512]);
+  assert.equal(valuesOf({ log: { from: 1, to: 4, points: 9 } }), [1, 2, 3, 4], 'rounded ones once');
+  assert.equal(valuesOf(['a', 2, null]), ['a', 2, null]);
+});
+
+test('grid, zip and list are combined, and excluded points left out', async ({ folder }) => {
+  const sweep = await read(
+    folder,
+    `${HEAD}grid: { a: [1, 2], b: { from: 1, to: 2 } }\nzip: { c: [x, y], d: [7, 8] }\nlist: [{ device.main: cpu }, { e: true }]\nexclude: [{ a: 2, c: y }, { device.main: cpu, a: 1 }]\n`,
+  );
+  const points = pointsOf(sweep);
+  // 2 × 2 × 2 × 2 = 16; {a: 2, c: y} takes 4, {main: cpu, a: 1} takes 4.
+  assert.is(points.length, 8);
+  assert.ok(points.every(({ values }) => !(values['a'] === 2 && values['c'] === 'y')));
+  assert.ok(points.every(({ values }) => (values['c'] === 'x') === (values['d'] === 7)));
+  assert.equal(
+    points.map(({ index }) => index),
+    [0, 1, 2, 3, 4, 5, 6, 7],
+  );
+});
+
+test('a point is what its values are, in whatever order', () => {
+  assert.is(pointId({ a: 1, b: 2 }), pointId({ b: 2, a: 1 }));
+  assert.is.not(pointId({ a: 1 }), pointId({ a: '1' }));
+  assert.equal(changesOf({ 'device.main': 'ai100:0', 'nodes.decode.with.ctx_len': 64, 'model.path': 'a b' }), {
+    set: ['nodes.decode.with.ctx_len=64', 'model.path="a b"'],
+    devices: ['main=ai100:0'],
+  });
+  assert.is(pointName({ 'nodes.decode.with.ctx_len': 64, 'device.main': 'cpu' }), 'ctx_len=64 device.main=cpu');
+});
+
+test('the order is random, the same for one seed, and shards part the points', async ({ folder }) => {
+  const sweep = await read(folder, `${HEAD}grid: { a: { from: 1, to: 40 } }\n`);
+  const points = pointsOf(sweep);
+  const order = inOrder(points, sweep.measure);
+  assert.equal(order, inOrder(points, sweep.measure));
+  assert.not.equal(order, points);
+  assert.not.equal(order, inOrder(points, { ...sweep.measure, seed: 2 }));
+  assert.equal(inOrder(points, { ...sweep.measure, order: 'file' }), points);
+  const shards = [1, 2, 3].flatMap((index) => inOrder(points, sweep.measure, { index, count: 3 }));
+  assert.equal(shards.map(({ id }) => id).sort(), points.map(({ id }) => id).sort());
+});
+
+test('what is wrong with a file is told, all of it', async ({ folder }) => {
+  const several = await errorOf(read(folder, 'version: 1\nname: x\ngrid: { a: 1 }\nmeasure: { repeat: 3 }\n'));
+  assert.is(several.code, 'RECIPE_INVALID');
+  assert.match(several.details.received ?? '', /recipe/);
+  assert.match(several.details.received ?? '', /repeat/);
+  assert.is((await errorOf(read(folder, `${HEAD}grid: {a: [1]`))).code, 'RECIPE_INVALID');
+  assert.is((await errorOf(read(folder, `${HEAD}grid: {a: [1], a: [2]}\n`))).code, 'RECIPE_INVALID');
+  assert.is((await errorOf(readSweep(join(folder, 'none.yaml')))).code, 'RECIPE_UNREADABLE');
+  const odd = await read(folder, `${HEAD}zip: { a: [1, 2], b: [1] }\n`);
+  assert.is((await errorOf(() => pointsOf(odd))).code, 'RECIPE_INVALID');
+  const none = await read(folder, `${HEAD}grid: { a: [1] }\nexclude: [{ a: 1 }]\n`);
+  assert.is((await errorOf(() => pointsOf(none))).code, 'RECIPE_INVALID');
+  const many = await read(folder, `${HEAD}grid: { a: { from: 1, to: 1000 }, b: { from: 1, to: 1000 } }\n`);
+  assert.is((await errorOf(() => pointsOf(many))).code, 'RECIPE_INVALID');
+});
+
+test('the reference is the point named, or the first one', async ({ folder }) => {
+  const sweep = await read(folder, `${HEAD}grid: { a: [1, 2, 3] }\nparity: { reference: { a: 2 } }\n`);
+  const points = pointsOf(sweep);
+  assert.equal(referenceOf(sweep, points).values, { a: 2 });
+  assert.equal(referenceOf({ ...sweep, parity: null }, points).values, { a: 1 });
+  assert.is(
+    (await errorOf(() => referenceOf({ ...sweep, parity: { reference: { a: 9 } } }, points))).code,
+    'RECIPE_INVALID',
+  );
+});
+
+test.run();

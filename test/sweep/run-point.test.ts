@@ -1,0 +1,54 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { ErrorData } from '../../src/contracts/errors.js';
+import type { PointTask } from '../../src/sweep/protocol.js';
+import { type PointOutcome, type RunPointOptions, runPoint } from '../../src/sweep/run-point.js';
+
+const CHILD = new URL('./fakes/child.js', import.meta.url);
+const run = (what: string, more: Partial<RunPointOptions> = {}): Promise<PointOutcome> => {
+  const task: PointTask = {
+    recipe: '',
+    set: [what],
+    devices: [],
+    allowPlugins: false,
+    inputs: [{}],
+    folder: '/',
+    warmup: 0,
+    repeats: 1,
+    inFlight: 1,
+    seed: 1,
+  };
+  return runPoint(task, { entry: CHILD, timeoutMs: 20_000, ...more });
+};
+const errorOf = (outcome: PointOutcome): ErrorData => {
+  assert.is(outcome.ok, false);
+  return outcome.ok ? { code: 'INTERNAL', what: 'it succeeded' } : outcome.error;
+};
+
+test('what the point says of its failure is kept', async () => {
+  const seen: number[] = [];
+  const error = errorOf(await run('fails', { onProgress: (done, total) => void seen.push(done, total) }));
+  assert.is(error.code, 'IMAGE_UNREADABLE');
+  assert.equal(seen, [1, 2]);
+});
+
+test('a crash, an exit and a hang cost this point', async () => {
+  const crash = errorOf(await run('crash'));
+  assert.is(crash.code, 'WORKER_DIED');
+  assert.match(crash.what, /SIGSEGV/);
+  const talks = errorOf(await run('talks'));
+  assert.match(talks.what, /code 7/);
+  assert.match(talks.received ?? '', /a library says why/);
+  const hang = errorOf(await run('hang', { timeoutMs: 800 }));
+  assert.is(hang.code, 'WORKER_DIED');
+  assert.match(hang.what, /longer than 0\.8 s/);
+});
+
+test('an interrupted point is no failed one', async () => {
+  const stop = new AbortController();
+  const running = run('hang', { signal: stop.signal });
+  setTimeout(() => stop.abort(), 200);
+  assert.is(errorOf(await running).code, 'CANCELLED');
+});
+
+test.run();
