@@ -10,7 +10,7 @@ import type { ShapeSet } from '../contracts/device.js';
 import { VlmError } from '../contracts/errors.js';
 import type { Tensor } from '../contracts/tensor.js';
 import { IntTensor, imageTokens, visionBatch, visionTensor } from './feeds.js';
-import { copyIndex, type PrefillTask } from './prefill.js';
+import { type PrefillTask, rowsUsed } from './prefill.js';
 import { batchOf, choosePrefillShape, shapeInputs } from './shapes.js';
 import type { GenerationRequest } from './types.js';
 
@@ -68,11 +68,10 @@ async function prefillTogether(task: PrefillTask, rows: readonly number[]): Prom
     const vision = visionOf(task, rows, set);
     if (vision !== null) inputs.vision_embeds = vision;
     if (task.ports.hasImageIndex) inputs.image_idx = imageIdx;
-    const next = start + length < longest && task.ports.hasImageIndex ? ['image_idx_output'] : [];
     const began = task.now();
-    const result = await task.session.run(task.state, inputs, [...task.wanted, ...next], task.options);
+    const result = await task.session.run(task.state, inputs, task.wanted, task.options);
     const ms = task.now() - began;
-    if (next.length > 0) imageIdx = copyIndex(result.outputs.image_idx_output);
+    imageIdx = indexAfter(requests, start + length);
     for (const [i, row] of rows.entries()) {
       const total = requests[i]?.ids.length ?? 0;
       if (start >= total) continue;
@@ -81,6 +80,14 @@ async function prefillTogether(task: PrefillTask, rows: readonly number[]): Prom
     }
     start += length;
   }
+}
+
+/** One index serves all rows that still need vision rows: mayGoTogether has seen to it. */
+function indexAfter(requests: readonly GenerationRequest[], end: number): IntTensor {
+  const total = (r: GenerationRequest, until?: number): number => imageTokens(r.ids, r.imageTokenId, until);
+  const [first] = requests;
+  const needing = requests.find((r) => total(r, end) < total(r)) ?? first;
+  return needing === undefined ? new IntTensor([1, 1]) : rowsUsed(needing, end);
 }
 
 /** The row of the cache that is row 0 of a call. */

@@ -4,7 +4,7 @@
  */
 import type { DeviceState, ProgramSession, RunOptions, RunResult } from '../contracts/device.js';
 import type { Tensor } from '../contracts/tensor.js';
-import { IntTensor, type LanguagePorts, visionTensor } from './feeds.js';
+import { IntTensor, imageTokens, type LanguagePorts, visionTensor } from './feeds.js';
 import type { GenerationRequest } from './types.js';
 
 export interface PrefillTask {
@@ -48,12 +48,10 @@ async function prefillRow(
     if (vision !== null) inputs.vision_embeds = vision;
     if (ports.hasImageIndex) inputs.image_idx = imageIdx;
     const began = task.now();
-    const result = last
-      ? await session.run(state, inputs, task.wanted, task.options)
-      : await session.run(state, inputs, ports.hasImageIndex ? ['image_idx_output'] : []);
+    const result = await session.run(state, inputs, last ? task.wanted : [], last ? task.options : undefined);
     task.called(row, end - start, task.now() - began);
     if (last) task.done(row, result, 0);
-    else if (ports.hasImageIndex) imageIdx = copyIndex(result.outputs.image_idx_output);
+    else if (ports.hasImageIndex) imageIdx = rowsUsed(request, end);
   }
 }
 
@@ -80,9 +78,13 @@ function chunkInputs(
   };
 }
 
-/** Outputs may be reused by the next call: the index is copied out. */
-export function copyIndex(output: Tensor | undefined): IntTensor {
-  const copy = new IntTensor([1, 1]);
-  copy.set(0, Number(output?.data[0] ?? 0));
-  return copy;
+/**
+ * `image_idx` behind the first `end` tokens: as many vision rows as they hold image tokens. Counted here and not taken from
+ * `image_idx_output`, because graphs exported by QEfficient give 0 after a chunk without image tokens, and a later image
+ * would then read the rows of the first.
+ */
+export function rowsUsed({ ids, imageTokenId }: GenerationRequest, end: number): IntTensor {
+  const index = new IntTensor([1, 1]);
+  index.set(0, imageTokens(ids, imageTokenId, Math.min(end, ids.length)));
+  return index;
 }
