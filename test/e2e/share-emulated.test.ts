@@ -88,7 +88,8 @@ if (existsSync(join(packageRoot(), 'build', 'native', 'libvlm_aic_emulator.so'))
     const compiled = await project.cli(['compile', project.recipe, '--target', 'emulator', ...card, '--quiet']);
     assert.is(compiled.code, 0, compiled.err);
     for (const [deviation, layer, message] of [
-      ['state-lost', 'tokens', /token 1 is \d+ \(lock: \d+\), no near-tie/],
+      // Which token is the first that a lost cache changes depends on the weights; the one of the prefill never is.
+      ['state-lost', 'tokens', /token [1-9]\d* is \d+ \(lock: \d+\), no near-tie/],
       ['outputs-not-written', 'embeddings', /rows 0 to 4 differ/],
     ] as const) {
       const env = { VLM_AICEMU_FAULTS: `deviate ${deviation}` };

@@ -70,6 +70,30 @@ test('tile options choose among the grids of the model, and never take the whole
   assert.match(error.message, 'always takes 10 tiles');
 });
 
+test('tile options give what the processor gives with only those grids in its configuration', () => {
+  const all = modelFiles().config['image_grid_pinpoints'] as [number, number][];
+  const tiles = ([height, width]: [number, number]): number => (height * width) / 384 ** 2;
+  for (const [min_tiles, max_tiles] of [
+    [1, 4],
+    [3, 6],
+    [9, 10],
+  ] as const) {
+    const image_grid_pinpoints = all.filter((point) => tiles(point) >= min_tiles && tiles(point) <= max_tiles);
+    const fewer = family.configure(
+      modelFiles({ config: { image_grid_pinpoints }, preprocessor: { image_grid_pinpoints } }),
+    );
+    for (const [width, height] of [
+      [1, 1],
+      [640, 480],
+      [3000, 200],
+      [333, 4000],
+      [1610, 1109],
+    ] as const) {
+      assert.equal(base.layout(width, height, { min_tiles, max_tiles }), fewer.layout(width, height, {}));
+    }
+  }
+});
+
 test('one image is packed by its export: a second one is refused with the way out', () => {
   const packed = as(PACKED);
   const pixels = (tiles: number) => tensor('float32', [tiles, 3, 384, 384], new Float32Array(tiles * 3 * 384 * 384));
