@@ -1,7 +1,7 @@
 /** Runs the kit: every check in order, each in a process that may be lost. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { VlmError } from '../../../contracts/errors.js';
 import { type Compiler, DEFAULT_COMPILER, findCompiler } from '../compile/run-compiler.js';
 import { qpcFile } from '../description.js';
@@ -161,8 +161,9 @@ class KitRun {
     if (survey?.emulated ?? this.options.emulated) return null;
     this.#compiler = await findCompiler(this.options.compiler);
     if (this.#compiler !== null) return null;
-    const reason = `no compiler (${this.options.compiler ?? process.env['QAIC_COMPILE'] ?? DEFAULT_COMPILER})`;
-    return { verdict: 'skipped', reason };
+    const place = this.options.compiler ?? process.env['QAIC_COMPILE'];
+    const named = place === undefined ? DEFAULT_COMPILER : basename(place);
+    return { verdict: 'skipped', reason: `no compiler (${named})` };
   }
 
   async #make(name: ProgramName, survey: Survey | null): Promise<Answer> {

@@ -118,6 +118,19 @@ export const RUN_CHECKS: readonly Check[] = [
     run: (kit) => wrongSize(kit, 1, (_, __, most) => most),
   },
   {
+    name: 'run/skipped-not-allowed',
+    assumption: 'a buffer that is neither retained state nor partial cannot be skipped',
+    source: FACTS.field,
+    needs: ['run/echo'],
+    program: 'echo',
+    run: (kit) => {
+      const { facts, call } = started(kit);
+      const done = call.run({ shapes: setOf(facts, 0), skipped: new Set(['plain']) });
+      if (done.status === SUCCESS) throw new Deviation('skipping `plain` is refused', 'success', SUCCESS);
+      return { received: statusText(done.call, done.status), status: done.status };
+    },
+  },
+  {
     name: 'precision/f16',
     assumption: 'data type 1 is IEEE half, two bytes, little-endian',
     source: FACTS.runtime,

@@ -47,6 +47,8 @@ export const TIMEOUT_CHECKS: readonly Check[] = [
       const { status, ms, typicalMs, timeoutMs } = await waitBriefly(kit);
       const received = `${statusText(WAIT, status)} after ${ms.toFixed(2)} ms`;
       const expected = `back after ${timeoutMs.toFixed(3)} ms of an execution of ${typicalMs.toFixed(2)} ms`;
+      // Much earlier than asked for: the unit would be another one.
+      if (status !== SUCCESS && ms < timeoutMs / 2) throw new Deviation(expected, received, status);
       if (status !== SUCCESS) return { received, status };
       if (kit.order.emulated || ms > typicalMs * 0.8) throw new Deviation(expected, received, status);
       throw new Undecided(`the execution (${typicalMs.toFixed(2)} ms) was over before the wait: try --program`);
