@@ -15,7 +15,8 @@ function json(value, indent = '', keyWidth = 0) {
   const flat = JSON.stringify(value);
   const inner = `${indent}  `;
   if (Array.isArray(value) && value.length > 0) {
-    const scalars = value.every((v) => typeof v !== 'object' || v === null || Array.isArray(v));
+    const flatValue = (v) => typeof v !== 'object' || v === null || (Array.isArray(v) && v.every(flatValue));
+    const scalars = value.every(flatValue);
     const line = `[${value.map((v) => (Array.isArray(v) ? json(v) : JSON.stringify(v))).join(', ')}]`;
     if (scalars && indent.length + keyWidth + line.length < 120) return line;
     return `[\n${value.map((v) => inner + json(v, inner)).join(',\n')}\n${indent}]`;
