@@ -1,7 +1,6 @@
 /**
  * INT32_MAX constants. Exports made for cards use 2147483647 as an index that is out of range on purpose: a card drops
- * such writes, ONNX Runtime refuses the call. Here they are found and turned into 0 in the bytes of the graph, without
- * touching or copying a weight. (A position that would have used them never reaches ONNX Runtime: session.ts refuses -1.)
+ * such writes, ONNX Runtime refuses the call. Here they are found; mend.ts turns them into 0. (A position that would have used them never reaches ONNX Runtime: session.ts refuses -1.)
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -15,7 +14,7 @@ import {
   type OnnxNode,
   type OnnxTensor,
 } from './onnx-graph.js';
-import { ByteSource, encodeVarint, fields, type Range, varint } from './onnx-wire.js';
+import { type ByteSource, varint } from './onnx-wire.js';
 
 export const INT32_MAX = 2147483647;
 /** A padding index is one number or a small mask of them; longer constants are tables, never limits. */
@@ -108,93 +107,4 @@ function readExternalBytes(
     });
   }
   return bytes;
-}
-
-/**
- * The bytes of the model with those constants at 0. `bytes` is changed in place where the constant stands in the file
- * (0 is written as long as the old value was, which protobuf allows); a constant in an external file becomes an inline
- * one, which makes a new, equally small, model buffer.
- */
-export function zeroIndexLimits(bytes: Uint8Array, limits: IndexLimits, name: string): Uint8Array {
-  for (const i of limits.ints) zeroVarints(bytes, i.start, i.end);
-  const inlined: OnnxTensor[] = [];
-  for (const t of limits.tensors) {
-    if (t.external !== null) inlined.push(t);
-    else if (t.payload?.field === 'raw') bytes.fill(0, t.payload.start, t.payload.end);
-    else if (t.payload !== null) zeroVarints(bytes, t.payload.start, t.payload.end);
-  }
-  return inlined.length === 0 ? bytes : inline(bytes, inlined, name);
-}
-
-/** Varints of the same length, all 0: the continuation bits stay. */
-function zeroVarints(bytes: Uint8Array, start: number, end: number): void {
-  for (let i = start; i < end; i++) bytes[i] = (bytes[i] ?? 0) & 0x80;
-}
-
-interface Edit {
-  readonly start: number;
-  readonly end: number;
-  readonly bytes: Uint8Array;
-}
-
-/** Replaces external tensors by zero-filled inline ones and mends the lengths of the messages around them. */
-function inline(bytes: Uint8Array, tensors: readonly OnnxTensor[], name: string): Uint8Array {
-  const source = ByteSource.fromBytes(bytes, name);
-  const edits: Edit[] = [];
-  const growth = new Map<Range, number>();
-  for (const t of tensors) {
-    const replacement = zeroTensor(source, t);
-    edits.push({ start: t.message.start, end: t.message.end, bytes: replacement });
-    growth.set(t.message, replacement.length - (t.message.end - t.message.start));
-  }
-  // From the inside out: a message's length varint may itself get longer, which grows the message around it.
-  const ranges = [...new Set(tensors.flatMap((t) => enclosing(t.message)))].sort(
-    (a, b) => enclosing(b).length - enclosing(a).length,
-  );
-  for (const range of ranges) {
-    if (range.parent === null) continue;
-    const grown = growth.get(range) ?? 0;
-    const length = encodeVarint(range.end - range.start + grown);
-    edits.push({ start: range.lengthAt, end: range.start, bytes: length });
-    const above = growth.get(range.parent) ?? 0;
-    growth.set(range.parent, above + grown + length.length - (range.start - range.lengthAt));
-  }
-  return splice(bytes, edits);
-}
-
-function enclosing(range: Range): Range[] {
-  const out: Range[] = [];
-  for (let r: Range | null = range; r !== null; r = r.parent) out.push(r);
-  return out;
-}
-
-/** The message of an external tensor without its place (fields 13 and 14) and with zero bytes of its own (field 9). */
-function zeroTensor(source: ByteSource, tensor: OnnxTensor): Uint8Array {
-  const parts: Uint8Array[] = [];
-  fields(source, tensor.message, (f) => {
-    if (f.number !== 13 && f.number !== 14 && f.number !== 9) parts.push(source.bytes(f.at, f.end - f.at).slice());
-  });
-  parts.push(Uint8Array.of((9 << 3) | 2), encodeVarint(tensor.bytes), new Uint8Array(tensor.bytes));
-  return joined(parts);
-}
-
-function splice(bytes: Uint8Array, edits: readonly Edit[]): Uint8Array {
-  const parts: Uint8Array[] = [];
-  let at = 0;
-  for (const edit of [...edits].sort((a, b) => a.start - b.start)) {
-    parts.push(bytes.subarray(at, edit.start), edit.bytes);
-    at = edit.end;
-  }
-  parts.push(bytes.subarray(at));
-  return joined(parts);
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const out = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
-  let at = 0;
-  for (const p of parts) {
-    out.set(p, at);
-    at += p.length;
-  }
-  return out;
 }

@@ -1,7 +1,7 @@
 /** The `cpu` device: both halves of a model on ONNX Runtime. It takes any shape, so calls are exact and never padded. */
-import { readFileSync } from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { env, InferenceSession } from 'onnxruntime-node';
 import type {
   DeviceConfig,
@@ -11,7 +11,8 @@ import type {
   ProgramSource,
 } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
-import { zeroIndexLimits } from './index-limits.js';
+import { mendedGraph } from './mend.js';
+import { ByteSource } from './onnx-wire.js';
 import { type CpuProgram, readProgram } from './program.js';
 import { CpuSession, type CpuSettings } from './session.js';
 
@@ -60,8 +61,8 @@ export class CpuDriver implements DeviceDriver {
 export const cpuDriver: DeviceDriver = new CpuDriver();
 
 /**
- * A file without INT32_MAX constants is opened by its path. Otherwise ONNX Runtime gets the mended bytes: of a file
- * with external data that is the graph alone, its weights are still read from where they lie.
+ * A file without INT32_MAX constants is opened by its path. Otherwise ONNX Runtime gets the mended graph and reads the
+ * weights from where they lie: in their own files, or in the program's.
  */
 async function load(program: CpuProgram, settings: CpuSettings): Promise<InferenceSession> {
   const options: InferenceSession.SessionOptions = {
@@ -73,10 +74,11 @@ async function load(program: CpuProgram, settings: CpuSettings): Promise<Inferen
   };
   try {
     if (settings.mendedConstants === 0) return await InferenceSession.create(program.path, options);
-    const bytes = zeroIndexLimits(readFileSync(program.path), program.limits, program.path);
-    return await InferenceSession.create(bytes, {
+    // A link, as in a model cache, leads out of its folder, which ONNX Runtime does not follow for weights.
+    const path = program.hasExternalData ? program.path : realpathSync(program.path);
+    return await InferenceSession.create(mended(program, path), {
       ...options,
-      extra: { session: { model_external_initializers_file_folder_path: dirname(program.path) } },
+      extra: { session: { model_external_initializers_file_folder_path: dirname(path) } },
     });
   } catch (cause) {
     throw VlmError.wrap(cause, 'PROGRAM_INVALID', {
@@ -84,6 +86,15 @@ async function load(program: CpuProgram, settings: CpuSettings): Promise<Inferen
       where: program.path,
       hint: 'the cause names the operator or the file; export the model again for this version of ONNX Runtime',
     });
+  }
+}
+
+function mended(program: CpuProgram, path: string): Uint8Array {
+  const source = ByteSource.open(path);
+  try {
+    return mendedGraph(source, program.limits, program.weights, basename(path));
+  } finally {
+    source.close();
   }
 }
 

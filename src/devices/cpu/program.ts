@@ -5,6 +5,7 @@ import type { ProgramDescription, ProgramPort, ProgramRole, ProgramSource } from
 import { VlmError } from '../../contracts/errors.js';
 import { BYTES_PER_ELEMENT } from '../../contracts/tensor.js';
 import { findIndexLimits, type IndexLimits } from './index-limits.js';
+import { largeWeights } from './mend.js';
 import { type OnnxGraph, type OnnxModel, type OnnxTensor, parseOnnx } from './onnx-graph.js';
 import { ByteSource } from './onnx-wire.js';
 import { type BoundPort, boundPorts } from './ports.js';
@@ -17,6 +18,8 @@ export interface CpuProgram {
   readonly outputs: readonly BoundPort[];
   readonly pairs: readonly RetainedPair[];
   readonly limits: IndexLimits;
+  /** Weights that a mended graph refers to where they lie. */
+  readonly weights: readonly OnnxTensor[];
   /** Weights lie in files of their own beside the graph. */
   readonly hasExternalData: boolean;
 }
@@ -37,12 +40,14 @@ export function readProgram(source: ProgramSource): CpuProgram {
     const pairs = source.role === 'language' ? retainedPairs(model) : [];
     const constants = allConstants(model);
     checkExternalFiles(source.path, constants);
+    const limits = findIndexLimits(model, bytes);
     return {
       path: source.path,
       inputs,
       outputs,
       pairs,
-      limits: findIndexLimits(model, bytes),
+      limits,
+      weights: largeWeights(model, limits),
       hasExternalData: constants.some((t) => t.external !== null),
       description: {
         role: source.role,
