@@ -1,15 +1,16 @@
 /** What a run on cards will call, step by step: compiled shapes, their padding, and where the programs lie. */
-import type { ProgramDescription, ProgramRole } from '../contracts/device.js';
+import type { DeviceConfig, ProgramDescription, ProgramRole } from '../contracts/device.js';
 import { VlmError } from '../contracts/errors.js';
 import type { FamilyModel } from '../contracts/family.js';
 import type { Plan, PlanNode } from '../contracts/recipe.js';
-import { estimateMemory } from '../devices/ai100/compile/checks.js';
+import { cardMemory, estimateMemory } from '../devices/ai100/compile/checks.js';
 import { cardsOf, coresOf } from '../devices/ai100/compile/command.js';
 import { type CardLoad, loadCards } from '../devices/ai100/planner/cards.js';
 import { chooseTiles, tilesOf, wastePercent } from '../devices/ai100/planner/tiles.js';
 import { type PlannedStep, planPromptCalls } from '../generation/call-plan.js';
 import type { ShapePlan } from '../runner/shape-plan.js';
 import { type CompileJob, describeJob } from './compile.js';
+import type { GivenProgram } from './given-programs.js';
 
 /** Calls in a row that have one shape and one padding. */
 export interface CardCall {
@@ -23,6 +24,16 @@ export interface CardCall {
   readonly wastePercent: number;
 }
 
+/** What a full batch of prompts like this one calls. */
+export interface CardBatch {
+  readonly rows: number;
+  /** They share their prefill calls; otherwise each has calls of its own, the other rows padded throughout. */
+  readonly together: boolean;
+  readonly calls: readonly CardCall[];
+  /** Of all positions of its prefill calls. */
+  readonly wastePercent: number;
+}
+
 export interface CardProgramPlan {
   readonly node: string;
   readonly program: ProgramRole;
@@ -30,12 +41,17 @@ export interface CardProgramPlan {
   readonly cards: readonly number[];
   readonly cores: number;
   readonly weightBytes: number;
-  readonly cacheBytes: number;
-  readonly bytesPerCard: number;
+  /** Null where a ready program does not say. */
+  readonly cacheBytes: number | null;
+  readonly bytesPerCard: number | null;
   /** Of all positions or tiles of the prompt's calls (prefill for a language program). */
   readonly wastePercent: number;
   readonly calls: readonly CardCall[];
+  /** Of decode nodes that take several prompts at once. */
+  readonly batches: readonly CardBatch[];
   readonly specializations: readonly { readonly name: string; readonly symbols: Readonly<Record<string, number>> }[];
+  /** The folder of a program that was compiled already; null: `vlm-run compile` makes it. */
+  readonly ready: string | null;
   readonly emulated: boolean;
 }
 
@@ -48,22 +64,33 @@ export interface CardPlan {
   readonly notes: readonly string[];
 }
 
+/** A program of a card: to be compiled, or compiled already. */
+interface Source {
+  readonly role: ProgramRole;
+  readonly node: string;
+  readonly device: string;
+  readonly config: DeviceConfig;
+  readonly description: ProgramDescription | null;
+  readonly specializations: CardProgramPlan['specializations'];
+  readonly weightBytes: number;
+  readonly cacheBytes: number | null;
+  readonly ready: string | null;
+}
+
 /** Throws SHAPE_NOT_ALLOWED, with the place in the recipe, for a call that no compiled shape takes. */
-export function planCards(plan: Plan, shapes: ShapePlan, jobs: readonly CompileJob[]): CardPlan {
-  const programs = jobs.map((job) => planProgram(plan, shapes, job));
-  const family = jobs[0]?.family;
+export function planCards(
+  plan: Plan,
+  shapes: ShapePlan,
+  jobs: readonly CompileJob[],
+  given: readonly GivenProgram[] = [],
+  family: Pick<FamilyModel, 'exportedImage'> | undefined = jobs[0]?.family,
+): CardPlan {
+  const sources = [...jobs.map(compiled), ...given.map(ready)];
+  const programs = sources.map((source) => planProgram(plan, shapes, source));
   const cards = loadCards(
     programs.map((p, i) => {
-      const job = jobs[i];
-      const memory = job === undefined ? null : estimateMemory(job.graph, job.spec, job.device);
-      return {
-        name: `${p.program} on ${p.device}`,
-        ids: p.cards,
-        cores: p.cores,
-        bytes: p.bytesPerCard,
-        cardBytes: memory?.cardBytes ?? 0,
-        cardBytesKnown: memory?.cardKnown ?? false,
-      };
+      const memory = cardMemory(sources[i]?.config ?? { kind: 'ai100' });
+      return { name: `${p.program} on ${p.device}`, ids: p.cards, cores: p.cores, bytes: p.bytesPerCard, ...memory };
     }),
   );
   const exportedImage = family?.exportedImage ?? null;
@@ -72,22 +99,45 @@ export function planCards(plan: Plan, shapes: ShapePlan, jobs: readonly CompileJ
     cards,
     fewerTiles: exportedImage === null,
     exportedImage,
-    notes: notesOf(cards, programs, family),
+    notes: notesOf(cards, programs, sources, exportedImage),
+  };
+}
+
+function compiled(job: CompileJob): Source {
+  const { role, node, device, specializations } = job.spec;
+  const { weightBytes, cacheBytes } = estimateMemory(job.graph, job.spec, job.device);
+  return {
+    ...{ role, node, device, config: job.device, description: describeJob(job), weightBytes, cacheBytes, ready: null },
+    specializations: specializations.map(({ name, symbols }) => ({ name, symbols })),
+  };
+}
+
+function ready({ role, node, device, config, path, description, cacheBytes }: GivenProgram): Source {
+  return {
+    ...{ role, node, device, config, description, cacheBytes, ready: path },
+    weightBytes: description?.weightBytes ?? 0,
+    specializations: (description?.allowedShapes ?? []).map(({ name, symbols }) => ({ name, symbols })),
   };
 }
 
 function notesOf(
   cards: readonly CardLoad[],
   programs: readonly CardProgramPlan[],
-  family: FamilyModel | undefined,
+  sources: readonly Source[],
+  image: CardPlan['exportedImage'],
 ): readonly string[] {
-  const image = family?.exportedImage;
   return [
-    ...(image === undefined
+    ...(image === null
       ? ['images with fewer tiles fit: the rest is filled with zero tiles, whose rows are never read']
       : [
           `every image is brought to ${image.width}×${image.height} and ${image.tiles} tiles first: the exported program knows no other size`,
         ]),
+    ...sources
+      .filter((s) => s.description === null)
+      .map(
+        (s) =>
+          `calls of the ${s.role} program are not planned: neither the runtime of the card nor a specializations.json beside ${s.ready ?? 'it'} says its shapes`,
+      ),
     ...cards
       .filter((c) => c.mode === 'swapped')
       .map(
@@ -100,32 +150,47 @@ function notesOf(
   ];
 }
 
-function planProgram(plan: Plan, shapes: ShapePlan, job: CompileJob): CardProgramPlan {
-  const description = describeJob(job);
-  const { role, device } = job.spec;
-  const memory = estimateMemory(job.graph, job.spec, job.device);
+function planProgram(plan: Plan, shapes: ShapePlan, source: Source): CardProgramPlan {
+  const { description, role, device, config, weightBytes, cacheBytes } = source;
   const nodes = plan.nodes.filter((n) => n.manifest.program === role && n.device === device);
-  const calls = nodes.flatMap((node) =>
-    located(node, () =>
-      role === 'vision' ? encodeCalls(description, shapes.tiles) : languageCalls(description, node, shapes),
-    ),
-  );
-  const counted = calls.filter((c) => c.what !== 'decode');
-  const sum = (key: 'used' | 'slots'): number => counted.reduce((n, c) => n + c[key] * c.times, 0);
+  const calls =
+    description === null
+      ? []
+      : nodes.flatMap((node) =>
+          located(node, () =>
+            role === 'vision'
+              ? encodeCalls(description, shapes.tiles)
+              : (languageCalls(description, node, shapes)?.calls ?? []),
+          ),
+        );
+  const batches =
+    description === null || role === 'vision'
+      ? []
+      : nodes.flatMap((node) => located(node, () => batchOf(description, node, shapes)) ?? []);
   return {
-    node: job.spec.node,
+    node: source.node,
     program: role,
     device,
-    cards: job.device.ids ?? Array.from({ length: cardsOf(job.device) }, (_, i) => i),
-    cores: coresOf(job.device),
-    weightBytes: memory.weightBytes,
-    cacheBytes: memory.cacheBytes,
-    bytesPerCard: memory.perCard,
-    wastePercent: wastePercent(sum('used'), sum('slots')),
+    cards: config.ids ?? Array.from({ length: cardsOf(config) }, (_, i) => i),
+    cores: coresOf(config),
+    weightBytes,
+    cacheBytes,
+    bytesPerCard:
+      cacheBytes === null || description === null ? null : Math.ceil((weightBytes + cacheBytes) / cardsOf(config)),
+    wastePercent: wasteOf(calls),
     calls,
-    specializations: job.spec.specializations.map(({ name, symbols }) => ({ name, symbols })),
-    emulated: description.emulated,
+    batches,
+    specializations: source.specializations,
+    ready: source.ready,
+    emulated: description?.emulated ?? false,
   };
+}
+
+/** Decode steps have no positions to fill: theirs are counted call by call. */
+function wasteOf(calls: readonly CardCall[]): number {
+  const counted = calls.filter((c) => c.what !== 'decode');
+  const sum = (key: 'used' | 'slots'): number => counted.reduce((n, c) => n + c[key] * c.times, 0);
+  return wastePercent(sum('used'), sum('slots'));
 }
 
 function located<T>(node: PlanNode, work: () => T): T {
@@ -154,16 +219,34 @@ function encodeCalls(description: ProgramDescription, tiles: number): readonly C
   ];
 }
 
-function languageCalls(description: ProgramDescription, node: PlanNode, shapes: ShapePlan): readonly CardCall[] {
+function languageCalls(
+  description: ProgramDescription,
+  node: PlanNode,
+  shapes: ShapePlan,
+  rows = 1,
+): { readonly together: boolean; readonly calls: readonly CardCall[] } | null {
   const decode = shapes.decodes.find((d) => d.node === node.name);
-  if (decode === undefined) return [];
+  if (decode === undefined) return null;
   const limit = node.options['prefill_seq_len'];
-  const steps = planPromptCalls(description, shapes.promptTokens, {
+  const {
+    together,
+    prefill,
+    decode: steps,
+  } = planPromptCalls(description, shapes.promptTokens, {
     prefillSeqLen: typeof limit === 'number' ? limit : 128,
     ctxLen: decode.ctxLen,
     newTokens: decode.maxNewTokens,
+    rows,
+    vision: shapes.visionTokens > 0,
   });
-  return inRuns([...steps.prefill, ...steps.decode]);
+  return { together, calls: inRuns([...prefill, ...steps]) };
+}
+
+function batchOf(description: ProgramDescription, node: PlanNode, shapes: ShapePlan): CardBatch | null {
+  const rows = node.options['batch_size'];
+  if (typeof rows !== 'number' || rows < 2) return null;
+  const planned = languageCalls(description, node, shapes, rows);
+  return planned === null ? null : { rows, ...planned, wastePercent: wasteOf(planned.calls) };
 }
 
 function inRuns(steps: readonly PlannedStep[]): readonly CardCall[] {

@@ -1,6 +1,6 @@
 /** Compiling the programs of a recipe, and finding them again when it runs. */
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join, relative, resolve } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import type { DeviceConfig, ProgramDescription, ProgramRole } from '../contracts/device.js';
 import { VlmError } from '../contracts/errors.js';
 import type { FamilyModel } from '../contracts/family.js';
@@ -37,6 +37,7 @@ import { EMULATOR_VERSION, emulatedProgram, writeEmulated } from '../devices/ai1
 import { readyProgram } from '../devices/ai100/compile/ready.js';
 import { type Compiler, DEFAULT_COMPILER, findCompiler, runCompiler } from '../devices/ai100/compile/run-compiler.js';
 import { deriveSpecializations, type ProgramSpec, shapeSetsOf } from '../devices/ai100/compile/specializations.js';
+import { givenProgram } from './given-programs.js';
 import { readGraph } from './program-graph.js';
 
 /** One program to compile: everything but where things lie. */
@@ -60,13 +61,6 @@ export function targetOf(device: DeviceConfig): CompileTarget {
   return device['emulated'] === true ? 'emulator' : 'card';
 }
 
-/** A device whose programs are given is not compiled for. */
-function givenProgram(plan: Plan, device: string, role: ProgramRole): string | null {
-  const programs = plan.devices[device]?.['programs'];
-  const path: unknown = typeof programs === 'object' && programs !== null ? Reflect.get(programs, role) : undefined;
-  return typeof path === 'string' ? resolve(dirname(plan.file), path) : null;
-}
-
 export function usesCards(plan: Plan): boolean {
   return plan.nodes.some((n) => n.manifest.program !== undefined && plan.devices[n.device ?? '']?.kind === 'ai100');
 }
@@ -79,6 +73,13 @@ export async function compileJobs(plan: Plan, options: JobOptions = {}): Promise
     import('../devices/describe.js'),
   ]);
   const folder = await openModelFolder(plan.model);
+  // A family that cannot be compiled runs programs that are compiled already.
+  const all = plan.nodes.every(({ manifest: { program: role }, device }) => {
+    if (role === undefined || device === null || plan.devices[device]?.kind !== 'ai100') return true;
+    const { path } = folder.programs[role];
+    return givenProgram(plan, device, role) !== null || (path !== null && !path.endsWith('.onnx'));
+  });
+  if (all) return [];
   const context = await openModelContext(folder, { describe: describeFile, calls: 'padded' });
   const cache = options.cache ?? cacheFolder();
   const jobs: CompileJob[] = [];

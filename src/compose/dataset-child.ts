@@ -5,6 +5,7 @@ import type { ItemRecord } from '../contracts/record.js';
 import type { ChildMessage, ParentMessage, StartMessage } from '../dataset/protocol.js';
 import { failedRow, isOfAnItem, rowOf } from '../dataset/rows.js';
 import type { DatasetItem } from '../dataset/source.js';
+import { runsEmulated } from '../devices/ai100/library.js';
 import { type InputGiven, type LoadedInputs, loadInputs } from '../runner/inputs/load.js';
 import { enableCompileCache } from '../util/compile-cache.js';
 import { compileRecipe, requirePlan } from './recipes.js';
@@ -41,7 +42,7 @@ class Child {
 
   async #run(start: StartMessage): Promise<void> {
     const plan = requirePlan(await compileRecipe(start.file, start.options), start.options);
-    const emulated = Object.values(plan.devices).some((device) => device['emulated'] === true);
+    const emulated = Object.values(plan.devices).some(runsEmulated);
     const result = await composedStream(plan, {
       items: this.#items(plan, start),
       signal: this.#stop.signal,

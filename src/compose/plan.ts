@@ -1,4 +1,5 @@
 /** The shape plan with the built-in registries. */
+import type { ProgramRole } from '../contracts/device.js';
 import { VlmError } from '../contracts/errors.js';
 import type { FamilyModel } from '../contracts/family.js';
 import type { Plan } from '../contracts/recipe.js';
@@ -11,7 +12,12 @@ export interface FullPlan extends ShapePlan {
   readonly cards: CardPlan | null;
 }
 
-export async function planSources(plan: Plan): Promise<PlanSources> {
+/** What the shape plan needs, and where the model's programs are. */
+interface FullSources extends PlanSources {
+  readonly programs: Readonly<Record<ProgramRole, string | null>>;
+}
+
+export async function planSources(plan: Plan): Promise<FullSources> {
   const [{ openModelFolder }, { openModelContext }, { readImageSize }, { loadDriver }, { describeFile }] =
     await Promise.all([
       import('../model/folder.js'),
@@ -28,6 +34,7 @@ export async function planSources(plan: Plan): Promise<PlanSources> {
   return {
     model,
     modelName: folder.name,
+    programs: { vision: folder.programs.vision.path, language: folder.programs.language.path },
     imageSize: (bytes, name, { exif_orientation }) =>
       readImageSize(bytes, { name, ...(typeof exif_orientation === 'boolean' ? { exif: exif_orientation } : {}) }),
     inspect: async (role, name) => {
@@ -50,9 +57,10 @@ export async function shapePlan(plan: Plan, item: RunItem): Promise<FullPlan> {
   const sources = await planSources(plan);
   const shapes = await planShapes(plan, item, sources);
   if (!Object.values(plan.devices).some((device) => device.kind === 'ai100')) return { ...shapes, cards: null };
-  const [{ compileJobs, usesCards }, { planCards }] = await Promise.all([
+  const [{ compileJobs, usesCards }, { planCards }, { givenPrograms }] = await Promise.all([
     import('./compile.js'),
     import('./card-plan.js'),
+    import('./given-programs.js'),
   ]);
   if (!usesCards(plan)) return { ...shapes, cards: null };
   let jobs: Awaited<ReturnType<typeof compileJobs>>;
@@ -64,7 +72,8 @@ export async function shapePlan(plan: Plan, item: RunItem): Promise<FullPlan> {
     const { exportedImage } = sources.model.family;
     return { ...shapes, cards: null, warnings: [...shapes.warnings, ...unplannedCards(error, exportedImage)] };
   }
-  return withCards(shapes, planCards(plan, shapes, jobs));
+  const given = await givenPrograms(plan, sources.programs);
+  return withCards(shapes, planCards(plan, shapes, jobs, given, sources.model.family));
 }
 
 function unplannedCards({ details }: VlmError, image: FamilyModel['exportedImage']): readonly string[] {
@@ -97,9 +106,9 @@ function withCards(shapes: ShapePlan, cards: CardPlan): FullPlan {
       const chunks = card?.calls
         .filter((c) => c.what === 'prefill')
         .flatMap((c) => Array<number>(c.times).fill(c.used));
-      return chunks === undefined ? d : { ...d, prefillChunks: chunks };
+      return chunks === undefined || chunks.length === 0 ? d : { ...d, prefillChunks: chunks };
     }),
-    calls: shapes.calls.filter((call) => planned(call.node, call.program) === undefined),
+    calls: shapes.calls.filter((call) => (planned(call.node, call.program)?.calls ?? []).length === 0),
     programs,
     memoryBytes: known ? programs.reduce((n, p) => n + (p.weightBytes ?? 0) + (p.stateBytes ?? 0), 0) : null,
     cards,

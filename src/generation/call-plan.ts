@@ -1,9 +1,9 @@
 /**
- * The program calls that the loop makes for one prompt on a device with compiled shapes, without making them. Shapes
- * are chosen by the same functions as in the loop.
+ * The program calls that the loop makes for a prompt, or for a batch of equal ones, on a device with compiled shapes,
+ * without making them. Shapes are chosen by the same functions as in the loop.
  */
 import type { ProgramDescription, ShapeSet } from '../contracts/device.js';
-import { batchOf, chooseBatch, chooseDecodeShape, choosePrefillShape } from './shapes.js';
+import { batchOf, chooseBatch, chooseDecodeShape, choosePrefillShape, hasVisionBatch } from './shapes.js';
 
 export interface PlannedStep {
   readonly kind: 'prefill' | 'decode';
@@ -14,14 +14,19 @@ export interface PlannedStep {
 }
 
 export interface PromptCalls {
-  /** Rows of the compiled batch; one of them is the prompt's. */
+  /** Rows of the compiled batch; the first of them are the prompts'. */
   readonly batch: number;
+  /** Several prompts share their prefill calls; otherwise each has calls of its own. */
+  readonly together: boolean;
   readonly prefill: readonly PlannedStep[];
   /** One entry a decode step, for an answer of `newTokens` tokens. */
   readonly decode: readonly PlannedStep[];
 }
 
-/** `newTokens` counts the token that prefill gives. Throws SHAPE_NOT_ALLOWED as the loop does. */
+/**
+ * `rows` prompts of `tokens` tokens each, alike in where their images are. `newTokens` counts the token that prefill
+ * gives. Throws SHAPE_NOT_ALLOWED as the loop does.
+ */
 export function planPromptCalls(
   program: ProgramDescription,
   tokens: number,
@@ -30,21 +35,29 @@ export function planPromptCalls(
     readonly ctxLen: number;
     readonly newTokens: number;
     readonly rows?: number;
+    /** Whether the prompts have images; asked only of several prompts. */
+    readonly vision?: boolean;
   },
 ): PromptCalls {
-  const { prefillSeqLen, ctxLen, newTokens, rows = 1 } = options;
+  const { prefillSeqLen, ctxLen, newTokens, rows = 1, vision = true } = options;
   const batch = chooseBatch(program, rows, ctxLen);
-  const prefill: PlannedStep[] = [];
+  const chunks: { readonly set: ShapeSet; readonly length: number; readonly used: number }[] = [];
   for (let start = 0; start < tokens; ) {
     const set = choosePrefillShape(program, batch, ctxLen, prefillSeqLen, start, tokens - start);
     const length = set.shapes.input_ids?.[1] ?? set.symbols.seq_len ?? 1;
-    prefill.push({ kind: 'prefill', set, used: Math.min(length, tokens - start), slots: batchOf(set) * length });
+    chunks.push({ set, length, used: Math.min(length, tokens - start) });
     start += length;
   }
+  const together = chunks.every(({ set }) => batchOf(set) === batch && (!vision || hasVisionBatch(set, batch)));
+  const share = rows > 1 && together ? rows : 1;
+  const once = chunks.map(({ set, length, used }): PlannedStep => {
+    return { kind: 'prefill', set, used: used * share, slots: batchOf(set) * length };
+  });
   const steps = Math.max(0, Math.min(newTokens, ctxLen - tokens + 1) - 1);
   const decode = Array.from({ length: steps }, (_, i): PlannedStep => {
     const set = chooseDecodeShape(program, batch, ctxLen, tokens + i);
-    return { kind: 'decode', set, used: 1, slots: batch };
+    return { kind: 'decode', set, used: rows, slots: batch };
   });
-  return { batch, prefill, decode };
+  const prefill = Array.from({ length: rows / share }, () => once).flat();
+  return { batch, together: share > 1, prefill, decode };
 }

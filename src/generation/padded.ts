@@ -11,7 +11,7 @@ import { VlmError } from '../contracts/errors.js';
 import type { Tensor } from '../contracts/tensor.js';
 import { IntTensor, imageTokens, visionBatch, visionTensor } from './feeds.js';
 import { type PrefillTask, rowsUsed } from './prefill.js';
-import { batchOf, choosePrefillShape, shapeInputs } from './shapes.js';
+import { batchOf, choosePrefillShape, hasVisionBatch, shapeInputs } from './shapes.js';
 import type { GenerationRequest } from './types.js';
 
 export async function prefillPadded(task: PrefillTask): Promise<void> {
@@ -31,7 +31,7 @@ function mayGoTogether(task: PrefillTask, rows: readonly number[]): boolean {
   if (requests.every((r) => r.vision === null)) return true;
   for (let start = 0; start < longest; ) {
     const set = shapeAt(task, start, longest);
-    if (!hasVisionBatch(task, set)) return false;
+    if (!hasVisionBatch(set, task.state.batch)) return false;
     const used = requests
       .filter((r) => imageTokens(r.ids, r.imageTokenId) > imageTokens(r.ids, r.imageTokenId, start))
       .map((r) => imageTokens(r.ids, r.imageTokenId, start));
@@ -39,11 +39,6 @@ function mayGoTogether(task: PrefillTask, rows: readonly number[]): boolean {
     start += lengthOf(set);
   }
   return true;
-}
-
-function hasVisionBatch(task: PrefillTask, set: ShapeSet): boolean {
-  const dims = set.shapes.vision_embeds;
-  return dims?.length === 3 && dims[0] === task.state.batch;
 }
 
 function shapeAt(task: PrefillTask, start: number, longest: number): ShapeSet {
@@ -99,7 +94,7 @@ function visionOf(task: PrefillTask, rows: readonly number[], set: ShapeSet): Te
   const port = task.ports.vision;
   if (port === null) return null;
   const dims = set.shapes.vision_embeds;
-  if (dims !== undefined && hasVisionBatch(task, set)) {
+  if (dims !== undefined && hasVisionBatch(set, task.state.batch)) {
     return visionBatch(
       rows.map((row) => ({ row, vision: requestOf(task, row).vision })),
       port,

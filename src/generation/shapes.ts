@@ -87,6 +87,12 @@ export function batchOf(set: ShapeSet): number {
   return set.shapes.input_ids?.[0] ?? set.symbols.batch_size ?? 1;
 }
 
+/** Whether a call takes vision rows for each row of the batch: vision_embeds [batch, rows, hidden]. */
+export function hasVisionBatch(set: ShapeSet, batch: number): boolean {
+  const dims = set.shapes.vision_embeds;
+  return dims?.length === 3 && dims[0] === batch;
+}
+
 /** Rows of the cache: those of a call, or more where calls of one prompt fill a cache of several (full_batch_size). */
 function cacheRowsOf(set: ShapeSet): number {
   const cache = Object.entries(set.shapes).find(([name]) => name.startsWith('past_key'));

@@ -6,6 +6,9 @@ import { basename, dirname, join } from 'node:path';
 import { VlmError } from '../contracts/errors.js';
 import type { ModelFolder } from './folder.js';
 
+/** The file of a compiled program, in a folder of its own. */
+const COMPILED = 'programqpc.bin';
+
 const known = new Map<string, { readonly stamp: string; readonly digest: string }>();
 
 export async function fileDigest(path: string): Promise<string> {
@@ -43,13 +46,20 @@ function externalData(program: string): readonly string[] {
     .map((file) => join(folder, file));
 }
 
-/** Digests of everything a run reads of the model, by file name. Folders (compiled programs) are left to the device. */
+/**
+ * Digests of everything a run reads of the model, by file name. A compiled program goes by its role: both have one file
+ * name.
+ */
 export async function modelDigests(folder: ModelFolder): Promise<Readonly<Record<string, string>>> {
   const paths = new Map(Object.entries(folder.paths));
   if (folder.files.chatTemplate !== null) paths.set(basename(folder.templateFile), folder.templateFile);
   for (const role of ['vision', 'language'] as const) {
     const { path } = folder.programs[role];
-    if (path === null || (await stat(path)).isDirectory()) continue;
+    if (path === null) continue;
+    if ((await stat(path)).isDirectory() || basename(path) === COMPILED) {
+      paths.set(`${role}/${COMPILED}`, basename(path) === COMPILED ? path : join(path, COMPILED));
+      continue;
+    }
     paths.set(basename(path), path);
     for (const data of externalData(path)) paths.set(basename(data), data);
   }
@@ -60,7 +70,7 @@ export async function modelDigests(folder: ModelFolder): Promise<Readonly<Record
 
 /** One digest for all files of a program: an ONNX file with the weights beside it, or a compiled folder. */
 export async function programDigest(path: string): Promise<string> {
-  const compiled = join(path, 'programqpc.bin');
+  const compiled = join(path, COMPILED);
   const files = existsSync(compiled) ? [compiled] : [path, ...externalData(path)];
   const hash = createHash('sha256');
   for (const file of files) hash.update(`${basename(file)} ${await fileDigest(file)}\n`);

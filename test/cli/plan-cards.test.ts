@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -76,6 +76,81 @@ test('a data set names inputs; its places start from its folder', async () => {
   const few = await cli(['plan', recipe, '--suggest', '--sets', '2']);
   assert.is(few.code, 2);
   assert.match(few.err, '--sets 3 or more');
+});
+
+test('programs that are compiled already: shapes from the runtime, memory of file and cache', async () => {
+  const env = { VLM_RUN_CACHE: join(dir, 'cache') };
+  const set = ['--set', 'devices.main.emulated=true'];
+  const made = await cli(['compile', recipe, ...set, '--json'], { env });
+  assert.is(made.code, 0, made.err);
+  const { programs } = JSON.parse(made.out) as { programs: { role: string; path: string }[] };
+  const given = programs.flatMap(({ role, path }) => ['--set', `devices.main.programs.${role}=${path}`]);
+  const { plan } = (await planned([recipe, ...set, ...given])) as { plan: { cards: { programs: Json[] } } };
+  const { plan: before } = (await planned([recipe, ...set])) as { plan: { cards: { programs: Json[] } } };
+  const calls = (p: Json | undefined) =>
+    ((p?.calls ?? []) as Json[]).map(({ what, times, used, slots, wastePercent }) => [
+      what,
+      times,
+      used,
+      slots,
+      wastePercent,
+    ]);
+  for (const i of [0, 1]) {
+    const [ready, own] = [plan.cards.programs[i], before.cards.programs[i]];
+    assert.equal(calls(ready), calls(own));
+    assert.is(ready?.ready, programs[i]?.path);
+    assert.is(ready?.emulated, true);
+    assert.is(ready?.cacheBytes, own?.cacheBytes);
+  }
+});
+
+test('without the runtime, the shapes of ready programs come from specializations.json, or are said to be unknown', async () => {
+  const place = (role: string, specializations: unknown): string => {
+    const folder = join(dir, `qpc-${role}`);
+    mkdirSync(join(folder, 'qpc'), { recursive: true });
+    writeFileSync(join(folder, 'qpc', 'programqpc.bin'), 'x');
+    if (specializations !== null) {
+      writeFileSync(join(folder, 'specializations.json'), JSON.stringify({ specializations }));
+    }
+    return folder;
+  };
+  // QEfficient's own names, in the flat form and in the newer one.
+  const vision = place('vision', [{ batch_size: '1', num_patches: '7', img_size: '112', batched_num_patches: '7' }]);
+  const head = { batch_size: '1', ctx_len: '1024', vision_size: '112' };
+  const language = place('language', [
+    { name: 'Prefill', symbols: { ...head, seq_len: '128' } },
+    { name: 'Decode', symbols: { ...head, seq_len: '1' } },
+  ]);
+  const given = (a: string, b: string): string[] => [
+    ...['--set', `devices.main.programs.vision=${a}`],
+    ...['--set', `devices.main.programs.language=${b}`],
+  ];
+  const env = { QAIC_LIB: join(dir, 'none.so') };
+  const { out, err, code } = await cli(['plan', recipe, ...given(vision, language)], { env });
+  assert.is(code, 0, err);
+  assert.match(out, /encode × 1: .*5 of 7 tiles, 28\.6 % padding/);
+  assert.match(out, /prefill × 1: Prefill .*107 of 128 positions, 16\.4 % padding/);
+  assert.match(out, /decode × 63: Decode/);
+  const unknown = await cli(['plan', recipe, ...given(vision, place('unknown', null))], { env });
+  assert.is(unknown.code, 0, unknown.err);
+  assert.match(unknown.out, /calls of the language program are not planned/);
+});
+
+test('a batch: what the prompts share, and what each row pads', async () => {
+  const { plan } = (await planned([recipe, '--set', 'nodes.decode.with.batch_size=4'])) as { plan: { cards: Json } };
+  const [, language] = plan.cards.programs as { batches: Json[] }[];
+  const [batch] = language?.batches ?? [];
+  assert.is(batch?.rows, 4);
+  // InternVL's programs have one row of vision embeddings for the whole batch.
+  assert.is(batch?.together, false);
+  const calls = ((batch?.calls ?? []) as Json[]).map(({ what, times, used, slots }) => [what, times, used, slots]);
+  assert.equal(calls, [
+    ['prefill', 4, 107, 512],
+    ['decode', 63, 4, 4],
+  ]);
+  assert.is(batch?.wastePercent, 79.1);
+  const { out } = await cli(['plan', recipe, '--set', 'nodes.decode.with.batch_size=4']);
+  assert.match(out, /4 prompts like this one at once, prefilled one after another/);
 });
 
 test.run();

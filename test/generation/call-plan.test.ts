@@ -51,4 +51,33 @@ test('the loop makes exactly the calls that were planned: shape, order and paddi
   }
 });
 
+test('a batch of equal prompts: together where the program has vision rows for each, else one after another', async () => {
+  for (const [options, together] of [
+    [{ ...base, batches: [4], seqLens: [4, 8, 32] }, false],
+    [{ ...base, batches: [4], seqLens: [4, 8, 32], visionBatch: true }, true],
+  ] as const) {
+    for (const [i, c] of golden.cases.entries()) {
+      const driver = new PaddingDriver(cpuDriver, options);
+      const program = { role: 'language', path: fixture('language-rank3.onnx') } as const;
+      const session = await driver.open(program, { kind: 'cpu', threads: 1 });
+      const request = goldenRequest(c);
+      const run = { prefillSeqLen: 8, ctxLen: golden.ctx, maxNewTokens: 4 };
+      await generate(session, [request, request, request], run);
+      const vision = request.vision !== null;
+      const planned = planPromptCalls(session.describe(), c.ids.length, { ...run, newTokens: 4, rows: 3, vision });
+      const seen = driver.calls.map(({ inputs }) => ({
+        used: inputs.position_ids?.filter((p) => p >= 0).length,
+        slots: inputs.position_ids?.length,
+      }));
+      const calls = [...planned.prefill, ...planned.decode].map(({ used, slots }) => ({ used, slots }));
+      // A row without a prompt decodes a position of its own cache.
+      const filled = planned.decode.length;
+      assert.equal(calls.slice(0, -filled || undefined), seen.slice(0, -filled || undefined), `case ${i}, ${together}`);
+      assert.is(calls.length, seen.length);
+      assert.is(planned.together, together || !vision);
+      await session.close();
+    }
+  }
+});
+
 test.run();

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -43,6 +43,18 @@ test('digests of a model cover configuration, template, programs and their exter
     'vision.onnx.data',
   ]);
   assert.is(digests['vision.onnx.data'], sha('w'));
+});
+
+test('compiled programs go by their role, folder or file', async () => {
+  const folder = temporary({ 'config.json': '{"model_type":"internvl"}' });
+  for (const role of ['vision', 'language']) {
+    mkdirSync(join(folder, role));
+    writeFileSync(join(folder, role, 'programqpc.bin'), `a ${role} program`);
+  }
+  const programs = { vision: join(folder, 'vision'), language: join(folder, 'language', 'programqpc.bin') };
+  const digests = await modelDigests(await openModelFolder({ path: folder, programs }));
+  assert.is(digests['vision/programqpc.bin'], sha('a vision program'));
+  assert.is(digests['language/programqpc.bin'], sha('a language program'));
 });
 
 test.run();

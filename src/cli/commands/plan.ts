@@ -1,6 +1,6 @@
 /** vlm-run plan FILE: tiles, tokens, chunks, shapes and memory before anything is opened. */
 import { Command } from 'commander';
-import type { CardPlan } from '../../compose/card-plan.js';
+import type { CardCall, CardPlan } from '../../compose/card-plan.js';
 import type { ShapePlan } from '../../runner/shape-plan.js';
 import type { Io, Paint } from '../io.js';
 import { addRecipeOptions, collect, compileAndTell, type RecipeFlags } from '../recipe-options.js';
@@ -101,17 +101,23 @@ const MODES = {
   swapped: 'programs are swapped: one is deactivated before the other is activated',
 } as const;
 
+function callText(call: CardCall, unit: string): string {
+  const symbols = Object.entries(call.symbols).map(([name, value]) => `${name} ${value}`);
+  return `${call.what} × ${call.times}: ${call.specialization} (${symbols.join(', ')}), ${call.used} of ${call.slots} ${unit}, ${call.wastePercent} % padding`;
+}
+
 function cardRows(cards: CardPlan, row: (label: string, text: string) => void): void {
   for (const p of cards.programs) {
-    for (const call of p.calls) {
-      const unit = call.what === 'encode' ? 'tiles' : 'positions';
-      const symbols = Object.entries(call.symbols).map(([name, value]) => `${name} ${value}`);
-      row(
-        p.node,
-        `${call.what} × ${call.times}: ${call.specialization} (${symbols.join(', ')}), ${call.used} of ${call.slots} ${unit}, ${call.wastePercent} % padding`,
-      );
+    const unit = p.program === 'vision' ? 'tiles' : 'positions';
+    if (p.ready !== null) row(p.node, `${p.program} program compiled already: ${p.ready}`);
+    for (const call of p.calls) row(p.node, callText(call, unit));
+    for (const batch of p.batches) {
+      const how = batch.together ? 'prefilled together' : 'prefilled one after another, the other rows padded';
+      row(p.node, `${batch.rows} prompts like this one at once, ${how}: ${batch.wastePercent} % padding`);
+      for (const call of batch.calls) row('', callText(call, unit));
     }
-    row('padding', `${p.program} ${p.wastePercent} % of ${p.program === 'vision' ? 'tiles' : 'prefill positions'}`);
+    if (p.calls.length > 0)
+      row('padding', `${p.program} ${p.wastePercent} % of ${p.program === 'vision' ? 'tiles' : 'prefill positions'}`);
   }
   for (const c of cards.cards) {
     row(

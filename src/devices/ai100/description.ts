@@ -1,5 +1,5 @@
 /** A compiled program as the device contract describes it. */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { ProgramDescription, ProgramPort, ProgramSource, ShapeSet } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
@@ -66,8 +66,16 @@ export function qpcFile(source: ProgramSource): string {
   return file;
 }
 
+/** By its first bytes: a compiled program may be larger than what can be read at once. */
 export function isEmulatedFile(file: string): boolean {
-  return readFileSync(file).subarray(0, 8).toString('latin1') === 'VLMEMQPC';
+  const head = Buffer.alloc(8);
+  const handle = openSync(file, 'r');
+  try {
+    readSync(handle, head);
+  } finally {
+    closeSync(handle);
+  }
+  return head.toString('latin1') === 'VLMEMQPC';
 }
 
 export function describeProgram(

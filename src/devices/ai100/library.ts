@@ -175,6 +175,18 @@ export function openLibrary(config: DeviceConfig): CardLibrary {
   };
 }
 
+/** Whether programs of this device run on an emulated card: asked for, or in the card's place (QAIC_LIB). */
+export function runsEmulated(config: DeviceConfig): boolean {
+  if (config.kind !== 'ai100') return false;
+  if (config.emulated === true) return true;
+  try {
+    return openLibrary(config).emulator;
+  } catch (error) {
+    if (error instanceof VlmError) return false;
+    throw error;
+  }
+}
+
 /** Why this user cannot reach the cards, or null: the kernel's nodes say more than the runtime's status 5. */
 export function permissionProblem(folder = '/dev/accel'): VlmError | null {
   let nodes: string[];

@@ -217,14 +217,16 @@ export function estimateMemory(graph: ProgramGraph, spec: ProgramSpec, device: D
   const state = graph.inputs.find((p) => p.name.startsWith('past_'));
   const perSlot = graph.stateBytesPerToken / (state?.dtype === 'float16' ? 1 : 2);
   const cacheBytes = Math.ceil(slots * perSlot * (device['mxint8_kv_cache'] === true ? 8.25 / 16 : 1));
+  const { cardBytes, cardBytesKnown } = cardMemory(device);
+  const perCard = Math.ceil((weightBytes + cacheBytes) / cardsOf(device));
+  return { weightBytes, cacheBytes, perCard, cardBytes, cardKnown: cardBytesKnown };
+}
+
+/** What one card of a device holds: `memory_gib`, else what is usual. */
+export function cardMemory(device: DeviceConfig): { readonly cardBytes: number; readonly cardBytesKnown: boolean } {
   const given = device['memory_gib'];
-  return {
-    weightBytes,
-    cacheBytes,
-    perCard: Math.ceil((weightBytes + cacheBytes) / cardsOf(device)),
-    cardBytes: (typeof given === 'number' ? given : USUAL_GIB) * GIB,
-    cardKnown: typeof given === 'number',
-  };
+  const known = typeof given === 'number';
+  return { cardBytes: (known ? given : USUAL_GIB) * GIB, cardBytesKnown: known };
 }
 
 function checkMemory(graph: ProgramGraph, spec: ProgramSpec, device: DeviceConfig): readonly Problem[] {
