@@ -246,8 +246,9 @@ export async function resolvePrograms(
   for (const node of plan.nodes) {
     const role = node.manifest.program;
     if (role === undefined || node.device === null || plan.devices[node.device]?.kind !== 'ai100') continue;
-    const given = givenProgram(plan, node.device, role);
-    if (given !== null) use(role, readyProgram(given).qpc);
+    const named = plan.model.programs?.[role];
+    const given = givenProgram(plan, node.device, role) ?? (named?.endsWith('.onnx') === true ? null : named);
+    if (given != null) use(role, readyProgram(given).qpc);
   }
   const given = { ...plan.model.programs };
   // Programs given for both roles need no exported ones.

@@ -41,6 +41,37 @@ test('QPC folders made by QEfficient are run as they are, without the exported g
   assert.equal(readyProgram(join(language, 'qpc')).specializations, [{ name: 'Prefill', symbols: { seq_len: 128 } }]);
 });
 
+test('model.programs takes QEfficient’s folders too', async ({ folder }) => {
+  const programs = { vision: qefficient(folder, 'v', []), language: qefficient(folder, 'l', []) };
+  const plan = requirePlan(await compileRecipe(RECIPE, {}));
+  const { model } = await resolvePrograms({ ...plan, model: { ...plan.model, programs } });
+  assert.equal(model.programs, { vision: join(programs.vision, 'qpc'), language: join(programs.language, 'qpc') });
+});
+
+test('the same role on two cards is refused where they need different files, and runs where one file does', async ({
+  folder,
+}) => {
+  const [one, two, language] = ['v', 'w', 'l'].map((name) => qefficient(folder, name, []));
+  const cards = requirePlan(
+    await compileRecipe(RECIPE, { set: [`devices.main.programs={"vision":"${one}","language":"${language}"}`] }),
+  );
+  const encode = cards.nodes.filter((n) => n.name === 'encode').map((n) => ({ ...n, name: 'again', device: 'other' }));
+  const on = (vision: string | undefined) => ({
+    ...cards,
+    devices: { ...cards.devices, other: { kind: 'ai100', ids: [1], programs: { vision, language } } },
+    nodes: [...cards.nodes, ...encode],
+  });
+  const { model } = await resolvePrograms(on(one));
+  assert.is(model.programs?.vision, join(one ?? '', 'qpc'));
+  try {
+    await resolvePrograms(on(two));
+    assert.unreachable();
+  } catch (error) {
+    assert.ok(error instanceof VlmError && error.code === 'OPTION_INVALID', String(error));
+    assert.match(error.details.what, 'vision');
+  }
+});
+
 test('a folder that a failed compile left is no program', ({ folder }) => {
   mkdirSync(join(folder, 'qpc'));
   assert.is(codeOf(() => readyProgram(folder)).code, 'PROGRAM_INVALID');
