@@ -1,8 +1,9 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import type { ProgramRole } from '../../../../src/contracts/device.js';
+import { isEmulatedFile } from '../../../../src/devices/ai100/description.js';
 import { startEmulatorExecutor } from '../../../../src/devices/ai100/emulator/control.js';
 import { type EmulatedQpc, writeEmulatedQpc } from '../../../../src/devices/ai100/emulator/qpc.js';
 import { ai100Driver } from '../../../../src/devices/ai100/index.js';
@@ -35,6 +36,16 @@ test('a written program holds its descriptor and its graph', async () => {
   );
   assert.is(io.allowedShapes.length, made.sets.length);
   assert.ok(existsSync(join(folder, 'language-external.onnx.data')));
+});
+
+test('a program larger than what can be read at once is opened by its first bytes', () => {
+  const file = join(root, 'large.bin');
+  writeFileSync(file, 'VLMEMQPC');
+  // Sparse: takes no room.
+  truncateSync(file, 5 * 2 ** 30);
+  assert.is(isEmulatedFile(file), true);
+  writeFileSync(file, 'short');
+  assert.is(isEmulatedFile(file), false);
 });
 
 test('an executor starts and ends', async () => {
