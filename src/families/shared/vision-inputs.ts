@@ -10,13 +10,17 @@ export function bareName(name: string): string {
   return name.slice(name.lastIndexOf('/') + 1);
 }
 
-/** Tile counts that the program takes: fixed by the graph, by compiled shapes (smallest first), or any (null). */
+/**
+ * Tile counts that the program takes: by compiled shapes (smallest first), fixed by the graph, or any (null). A compiled
+ * program describes its ports at their largest, so its list of shapes comes before them.
+ */
 function tileCounts(program: ProgramDescription, port: ProgramPort, axis: number): readonly number[] | null {
   const fixed = port.dims[axis];
+  const sets = program.allowedShapes ?? [];
+  const counts = sets.flatMap((set) => set.shapes[port.name]?.[axis] ?? set.shapes[PIXELS]?.[axis] ?? []);
+  if (counts.length > 0) return [...new Set(counts)].sort((a, b) => a - b);
   if (typeof fixed === 'number') return [fixed];
-  if (program.allowedShapes === null) return null;
-  const counts = program.allowedShapes.map((set) => set.shapes[port.name]?.[axis] ?? set.shapes[PIXELS]?.[axis]);
-  return [...new Set(counts.filter((n): n is number => n !== undefined))].sort((a, b) => a - b);
+  return program.allowedShapes === null ? null : [];
 }
 
 /**

@@ -8,6 +8,7 @@ import { startEmulatorExecutor } from '../../../../src/devices/ai100/emulator/co
 import { type EmulatedQpc, writeEmulatedQpc } from '../../../../src/devices/ai100/emulator/qpc.js';
 import { ai100Driver } from '../../../../src/devices/ai100/index.js';
 import { decodeIoDesc } from '../../../../src/devices/ai100/io-desc.js';
+import { visionInputs } from '../../../../src/families/internvl/programs.js';
 import { generate } from '../../../../src/generation/index.js';
 import { fixture, type GoldenCase, golden, goldenRequest, rejects } from '../../conformance.js';
 import { suiteOf } from '../../suite.js';
@@ -46,6 +47,23 @@ test('a program larger than what can be read at once is opened by its first byte
   assert.is(isEmulatedFile(file), true);
   writeFileSync(file, 'short');
   assert.is(isEmulatedFile(file), false);
+});
+
+test('an image is padded to the smallest compiled count of tiles that holds it', async () => {
+  const shapes = { tiles: [1, 3, 7], rowsPerTile: golden.rowsPerTile };
+  const path = join(root, 'counts');
+  await writeEmulatedQpc(path, emulated('vision', fixture('vision-rank3.onnx'), shapes));
+  const program = await ai100Driver.inspect({ role: 'vision', path }, config);
+  for (const [tiles, padded] of [
+    [1, 1],
+    [2, 3],
+    [3, 3],
+    [4, 7],
+  ] as const) {
+    const data = new Float32Array(tiles * 48);
+    const { pixel_values } = visionInputs({ dtype: 'float32', dims: [tiles, 3, 4, 4], data }, program);
+    assert.is(pixel_values?.dims[0], padded);
+  }
 });
 
 test('an executor starts and ends', async () => {

@@ -40,7 +40,13 @@ test('memory of a card is that of its programs, unknown when one is', () => {
 
 test('the planned tile count is the one that the family pads its pixels to', () => {
   for (const counts of [[1], [5, 1], [3, 7, 13]]) {
-    for (const rank of [4, 5]) {
+    for (const [rank, axis] of [
+      [4, 'tiles'],
+      [5, 'tiles'],
+      // As a card describes its ports: at their largest.
+      [4, Math.max(...counts)],
+      [5, Math.max(...counts)],
+    ] as const) {
       const sets = counts.map((n) => ({
         name: `Vision_${n}`,
         symbols: {},
@@ -52,7 +58,7 @@ test('the planned tile count is the one that the family pads its pixels to', () 
           {
             name: 'pixel_values',
             dtype: 'float32',
-            dims: rank === 4 ? ['tiles', 3, 2, 2] : ['batch_size', 'tiles', 3, 2, 2],
+            dims: rank === 4 ? [axis, 3, 2, 2] : [1, axis, 3, 2, 2],
           },
         ],
         outputs: [],
