@@ -8,6 +8,7 @@ import { cardsOf, coresOf } from '../devices/ai100/compile/command.js';
 import { type CardLoad, loadCards } from '../devices/ai100/planner/cards.js';
 import { chooseTiles, tilesOf, wastePercent } from '../devices/ai100/planner/tiles.js';
 import { type PlannedStep, planPromptCalls } from '../generation/call-plan.js';
+import { itemsPerCall, tilesPerCall } from '../nodes/encode/grouping.js';
 import type { ShapePlan } from '../runner/shape-plan.js';
 import { type CompileJob, describeJob } from './compile.js';
 import type { GivenProgram } from './given-programs.js';
@@ -24,13 +25,13 @@ export interface CardCall {
   readonly wastePercent: number;
 }
 
-/** What a full batch of prompts like this one calls. */
+/** What a full batch of prompts, or of items with images, like this one calls. */
 export interface CardBatch {
   readonly rows: number;
-  /** They share their prefill calls; otherwise each has calls of its own, the other rows padded throughout. */
+  /** They share their prefill calls, or a call of the vision program; otherwise each has calls of its own. */
   readonly together: boolean;
   readonly calls: readonly CardCall[];
-  /** Of all positions of its prefill calls. */
+  /** Of all positions of its prefill calls, or of all tiles. */
   readonly wastePercent: number;
 }
 
@@ -47,7 +48,7 @@ export interface CardProgramPlan {
   /** Of all positions or tiles of the prompt's calls (prefill for a language program). */
   readonly wastePercent: number;
   readonly calls: readonly CardCall[];
-  /** Of decode nodes that take several prompts at once. */
+  /** Of nodes that take several items at once. */
   readonly batches: readonly CardBatch[];
   readonly specializations: readonly { readonly name: string; readonly symbols: Readonly<Record<string, number>> }[];
   /** The folder of a program that was compiled already; null: `vlm-run compile` makes it. */
@@ -164,9 +165,7 @@ function planProgram(plan: Plan, shapes: ShapePlan, source: Source): CardProgram
           ),
         );
   const batches =
-    description === null || role === 'vision'
-      ? []
-      : nodes.flatMap((node) => located(node, () => batchOf(description, node, shapes)) ?? []);
+    description === null ? [] : nodes.flatMap((node) => located(node, () => batchOf(description, node, shapes)) ?? []);
   return {
     node: source.node,
     program: role,
@@ -202,21 +201,25 @@ function located<T>(node: PlanNode, work: () => T): T {
   }
 }
 
-function encodeCalls(description: ProgramDescription, tiles: number): readonly CardCall[] {
+function encodeCalls(description: ProgramDescription, tiles: number, times = 1): readonly CardCall[] {
   if (tiles === 0) return [];
-  const set = chooseTiles(description, tiles);
-  const slots = tilesOf(set);
-  return [
-    {
-      what: 'encode',
-      times: 1,
-      specialization: set.name,
-      symbols: set.symbols,
-      used: tiles,
-      slots,
-      wastePercent: wastePercent(tiles, slots),
-    },
+  const { name, symbols, ...set } = chooseTiles(description, tiles);
+  const slots = tilesOf({ name, symbols, ...set });
+  const waste = wastePercent(tiles, slots);
+  return [{ what: 'encode', times, specialization: name, symbols, used: tiles, slots, wastePercent: waste }];
+}
+
+/** As the encode node takes its items: as many a call as the largest compiled count of tiles holds. */
+function encodeBatch(description: ProgramDescription, tiles: number, rows: number): Omit<CardBatch, 'rows'> | null {
+  if (tiles === 0) return null;
+  const items = Array<number>(rows).fill(tiles);
+  const one = itemsPerCall(items, 0, rows, tilesPerCall(description));
+  const full = Math.floor(rows / one);
+  const calls = [
+    ...encodeCalls(description, one * tiles, full),
+    ...encodeCalls(description, (rows - full * one) * tiles),
   ];
+  return { together: one > 1, calls, wastePercent: wasteOf(calls) };
 }
 
 function languageCalls(
@@ -245,6 +248,10 @@ function languageCalls(
 function batchOf(description: ProgramDescription, node: PlanNode, shapes: ShapePlan): CardBatch | null {
   const rows = node.options['batch_size'];
   if (typeof rows !== 'number' || rows < 2) return null;
+  if (description.role === 'vision') {
+    const planned = encodeBatch(description, shapes.tiles, rows);
+    return planned === null ? null : { rows, ...planned };
+  }
   const planned = languageCalls(description, node, shapes, rows);
   return planned === null ? null : { rows, ...planned, wastePercent: wasteOf(planned.calls) };
 }

@@ -82,6 +82,7 @@ function cacheBytesOf({ stateBytesPerToken, allowedShapes }: ProgramDescription)
 function fromSpecializations(role: ProgramRole, file: string, list: readonly Specialization[]): ProgramDescription {
   return {
     role,
+    // Which rank the graph gave its pixels is not said: each item is planned alone.
     inputs: [],
     outputs: [],
     allowedShapes: list.map((set, i) => shapeSet(role, set, i)),

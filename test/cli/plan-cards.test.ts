@@ -149,6 +149,14 @@ test('a batch: what the prompts share, and what each row pads', async () => {
     ['decode', 63, 4, 4],
   ]);
   assert.is(batch?.wastePercent, 79.1);
+  const images = ['--set', 'nodes.encode.with.batch_size=4', '--set', 'devices.main.shapes={"tiles":[5,12]}'];
+  const { plan: wide } = (await planned([recipe, ...images])) as { plan: { cards: Json } };
+  const [vision] = wide.cards.programs as { batches: { calls: Json[] }[] }[];
+  // Compiled for four items of 12 tiles: all four of 5 tiles go together.
+  assert.equal(
+    vision?.batches[0]?.calls.map(({ times, used, slots }) => [times, used, slots]),
+    [[1, 20, 20]],
+  );
   const { out } = await cli(['plan', recipe, '--set', 'nodes.decode.with.batch_size=4']);
   assert.match(out, /4 prompts like this one at once, prefilled one after another/);
 });

@@ -101,6 +101,12 @@ const MODES = {
   swapped: 'programs are swapped: one is deactivated before the other is activated',
 } as const;
 
+function batchText(program: 'vision' | 'language', together: boolean): string {
+  if (program === 'vision') return `items like this one, ${together ? 'several a call' : 'one a call'}`;
+  const how = together ? 'prefilled together' : 'prefilled one after another, the other rows padded';
+  return `prompts like this one at once, ${how}`;
+}
+
 function callText(call: CardCall, unit: string): string {
   const symbols = Object.entries(call.symbols).map(([name, value]) => `${name} ${value}`);
   return `${call.what} × ${call.times}: ${call.specialization} (${symbols.join(', ')}), ${call.used} of ${call.slots} ${unit}, ${call.wastePercent} % padding`;
@@ -112,8 +118,7 @@ function cardRows(cards: CardPlan, row: (label: string, text: string) => void): 
     if (p.ready !== null) row(p.node, `${p.program} program compiled already: ${p.ready}`);
     for (const call of p.calls) row(p.node, callText(call, unit));
     for (const batch of p.batches) {
-      const how = batch.together ? 'prefilled together' : 'prefilled one after another, the other rows padded';
-      row(p.node, `${batch.rows} prompts like this one at once, ${how}: ${batch.wastePercent} % padding`);
+      row(p.node, `${batch.rows} ${batchText(p.program, batch.together)}: ${batch.wastePercent} % padding`);
       for (const call of batch.calls) row('', callText(call, unit));
     }
     if (p.calls.length > 0)

@@ -1,10 +1,11 @@
 /** encode: pixels [tiles, 3, S, S] -> vision embeddings [rows, hidden], through the model's vision program. */
-import type { ProgramDescription, ProgramSession } from '../../contracts/device.js';
+import type { ProgramSession } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
 import type { FamilyModel } from '../../contracts/family.js';
 import type { EmbeddingCache, ItemResult, NodeContext, NodeInputs } from '../../contracts/node.js';
 import type { EmbeddingsValue, ImageInfo, PixelsValue } from '../../contracts/ports.js';
 import type { Tensor } from '../../contracts/tensor.js';
+import { itemsPerCall, tilesPerCall } from './grouping.js';
 
 interface Work {
   readonly index: number;
@@ -26,14 +27,15 @@ export async function run(items: readonly NodeInputs[], context: NodeContext): P
   if (context.embeddings !== undefined) work = await takeKnown(work, results, context.embeddings);
   if (work.length === 0) return results;
   const [{ family }, session] = await Promise.all([context.model(), context.program()]);
-  const size = tilesAreFree(session.describe()) ? batchSize(context) : 1;
+  const room = tilesPerCall(session.describe());
+  const tiles = work.map((w) => w.pixels.dims[0] ?? 0);
   let at = 0;
   let done = 0;
   // As many calls at once as the session takes: while one image is encoded the next one is brought to the device.
   const lines = Array.from({ length: session.callsInFlight ?? 1 }, async () => {
     while (at < work.length) {
-      const group = work.slice(at, at + size);
-      at += size;
+      const group = work.slice(at, at + itemsPerCall(tiles, at, batchSize(context), room));
+      at += group.length;
       for (const [index, result] of await encodeGroup(group, family, session, context)) {
         results[index] = await keep(result, group.find((w) => w.index === index)?.key, context.embeddings);
       }
@@ -80,12 +82,6 @@ function pixelsOf(item: NodeInputs): PixelsValue {
 function batchSize(context: NodeContext): number {
   const given = context.options.batch_size;
   return typeof given === 'number' && given >= 1 ? Math.floor(given) : 1;
-}
-
-/** Tiles of several items make one call where the tile axis is the first one and takes any length. */
-function tilesAreFree(program: ProgramDescription): boolean {
-  const port = program.inputs.find((p) => p.name === 'pixel_values');
-  return program.allowedShapes === null && port?.dims.length === 4 && typeof port.dims[0] === 'string';
 }
 
 /** One call for the group; when it is the items' own fault, each alone, so that one bad item does not sink the rest. */

@@ -61,7 +61,7 @@ function recipe(name: string, programs: { vision: string; language: string }, ba
     devices: { main },
     nodes: {
       preprocess: { kind: 'preprocess', inputs: { messages: '$inputs.messages' } },
-      encode: { kind: 'encode', device: 'main', inputs: { pixels: '$preprocess.pixels' } },
+      encode: { kind: 'encode', device: 'main', inputs: { pixels: '$preprocess.pixels' }, with: { batch_size: batch } },
       decode: { kind: 'decode', device: 'main', inputs: { tokens: '$preprocess.tokens', vision }, with: shapes },
     },
     outputs: { text: '$decode.text' },

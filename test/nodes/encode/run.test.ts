@@ -87,6 +87,32 @@ test('each item gets the rows of the reference, whatever goes together in a call
   }
 });
 
+test('a card takes as many items a call as its largest compiled count of tiles holds', async () => {
+  const compiled: ProgramSession = {
+    ...session,
+    describe: () => {
+      const inner = session.describe();
+      const inputs = inner.inputs.map((port) => ({ ...port, dims: [8, ...port.dims.slice(1)] }));
+      const allowedShapes = [3, 8].map((n) => ({ name: '', symbols: {}, shapes: { pixel_values: [n, 3, 4, 4] } }));
+      return { ...inner, inputs, allowedShapes, calls: 'padded' };
+    },
+  };
+  // 1, 3, 1, 3, 1 tiles: 1 + 3 + 1 + 3 fit into 8.
+  const items = [...withImages, ...withImages, withImages[0] ?? null].map(item);
+  const { context } = deviceContext(compiled, { batch_size: 5 });
+  const results = await run(items, context);
+  // Padding to a compiled count is the family's.
+  assert.equal(
+    calls.map(([tiles]) => tiles),
+    [8, 1],
+  );
+  for (const [i, result] of results.entries()) {
+    const { vision } = withImages[i % 2] as GoldenCase;
+    assert.equal(embeddings(result).tensor?.dims, vision?.dims);
+    near(embeddings(result).tensor?.data ?? [], vision?.data ?? [], 1e-5);
+  }
+});
+
 test('a text-only item runs nothing', async () => {
   const { context } = deviceContext(session, {});
   const [result] = await run([item(null)], context);
