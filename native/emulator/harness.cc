@@ -1,6 +1,6 @@
-// Drives the emulator's functions without JavaScript: open/run/close cycles over an echo program, handles that are
-// stale, invented or released twice, a status injected into every function, deviations, mutated program files. Usage:
-// harness QPC CYCLES MUTATIONS
+// Drives the emulator's functions, and the binding over them, without JavaScript: open/run/close cycles over an echo
+// program, handles that are stale, invented or released twice, a status injected into every function, deviations, mutated
+// program files. Usage: harness QPC CYCLES MUTATIONS
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,7 +113,9 @@ int main(int argc, char** argv) {
   EXPECT(qaicSetLogLevel(nullptr, 1), QS_INVAL);
   EXPECT(aicemuFaults("# a comment\n\nqaicLoadProgram * delay 0; deviate error-forgiven"), 1);
   EXPECT(aicemuFaults(""), 1);
+  CheckBinding(argv[1], cycles);
   const int mutations = atoi(argv[3]), accepted = FuzzPrograms(mutations);
-  printf("%d cycles, %d mutated programs (%d accepted), %d failures\n", cycles, mutations, accepted, failures);
+  CheckRefusedReleases(argv[1]);
+  printf("%d cycles of the emulated card and as many of the binding over it, %d mutated programs (%d accepted), %d failures\n", cycles, mutations, accepted, failures);
   return failures == 0 ? 0 : 1;
 }

@@ -43,6 +43,10 @@ struct Session {
 };
 
 void CheckDeviations();
+// Cycles of the binding's own C++ over the program at this path, failures of every function in them, and its numbers.
+void CheckBinding(const char* qpc, int cycles);
+// The binding tells what was refused and goes on with the rest; what was refused stays with the card, so this comes last.
+void CheckRefusedReleases(const char* qpc);
 // Mutations of a program's file; how many of them were accepted as programs.
 int FuzzPrograms(int rounds);
 

@@ -1,5 +1,5 @@
-// The emulator under ASan and UBSan: open/run/close cycles, stale handles, every function failing with every status,
-// deviations, mutated program files. Usage: node scripts/checks/emulator-cycles.mjs [CYCLES [MUTATIONS]]
+// The emulator, and the binding's own C++ over it, under ASan and UBSan: open/run/close cycles, stale handles, every
+// function failing with every status, deviations, mutated program files. Usage: node scripts/checks/emulator-cycles.mjs [CYCLES [MUTATIONS]]
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -22,9 +22,12 @@ try {
   writeFileSync(join(folder, 'programqpc.bin'), Buffer.concat([head, text, io]));
   const flags = ['-std=c++17', '-g', '-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-pthread'];
   const binary = join(folder, 'harness');
-  const sources = readdirSync(source).filter((name) => name.endsWith('.cc'));
-  execFileSync(process.env.CXX || 'c++', [...flags, ...sources.map((name) => join(source, name)), '-o', binary]);
-  const out = execFileSync(binary, [folder, cycles, mutations], { timeout: 120_000, encoding: 'utf8' });
+  const own = readdirSync(source).filter((name) => name.endsWith('.cc'));
+  // The binding without its Node-API face.
+  const binding = ['half.cc', 'program.cc', 'sdk.cc'].map((name) => join('..', 'ai100', name));
+  const sources = [...own, ...binding].map((name) => join(source, name));
+  execFileSync(process.env.CXX || 'c++', [...flags, ...sources, '-o', binary]);
+  const out = execFileSync(binary, [folder, cycles, mutations], { timeout: 300_000, encoding: 'utf8' });
   process.stdout.write(out);
 } catch (error) {
   console.error(`${error.stdout ?? ''}${error.stderr ?? error.message}`);
