@@ -12,6 +12,11 @@ const RECIPE = join(root, 'pipelines', 'internvl.ai100.yaml');
 const EMULATED = ['--set', 'devices.main.emulated=true', '--set', 'devices.main.io_precision=float32'];
 const isBuilt = existsSync(join(root, 'build', 'native', 'libvlm_aic_emulator.so'));
 
+interface Entry {
+  readonly role: string;
+  readonly files: Readonly<Record<string, { readonly sha256: string }>>;
+}
+
 const test = suite<{ cache: string }>('the card recipe on an emulated card');
 test.before.each((context) => {
   context.cache = mkdtempSync(join(tmpdir(), 'vlm-emulated-'));
@@ -34,7 +39,12 @@ if (isBuilt) {
     assert.is(card.code, 0, card.err);
     const told = await cli([RECIPE, ...EMULATED, '--out', join(cache, 'run')], { env });
     assert.match(told.err, /tok\/s · emulated/);
-    const { ledger } = JSON.parse(readFileSync(join(cache, 'run', 'run.json'), 'utf8'));
+    const { ledger, model } = JSON.parse(readFileSync(join(cache, 'run', 'run.json'), 'utf8'));
+    const listed = JSON.parse((await cli(['cache', 'ls', '--json'], { env })).out) as { programs: Entry[] };
+    for (const { role, files } of listed.programs) {
+      assert.is(model.sha256[`${role}/programqpc.bin`], files['qpc/programqpc.bin']?.sha256);
+    }
+    assert.is(listed.programs.length, 2);
     const marked = ledger.lanes.filter((lane: { emulated?: boolean }) => lane.emulated === true);
     assert.equal(marked.map((lane: { lane: string }) => lane.lane).sort(), ['main language', 'main vision']);
     const cpu = await cli([RECIPE, '--device', 'main=cpu', '--quiet'], { env });
