@@ -11,9 +11,9 @@ import onnx
 from safetensors.torch import load_file
 from transformers import AutoConfig
 
-from . import internvl, llava_next
+from . import internvl, llama4, llava_next
 
-EXPORTERS: dict[str, Callable[[Any, dict[str, Any]], dict[str, onnx.ModelProto]]] = {"internvl": internvl.export, "llava_next": llava_next.export}
+EXPORTERS: dict[str, Callable[[Any, dict[str, Any]], dict[str, onnx.ModelProto]]] = {"internvl": internvl.export, "llava_next": llava_next.export, "llama4": llama4.export}
 
 
 def export_folder(folder: Path, out: Path) -> list[Path]:

@@ -59,11 +59,15 @@ class Chunk:
     last: str  # [B, 1] index of the largest position in each row
 
 
-def read_chunk(b: Builder, embed: str, image_token: int, hidden: int) -> Chunk:
-    """Inputs of the language program up to the merged embeddings, and the vision half of its outputs."""
+def read_chunk(b: Builder, embed: str, image_token: int, hidden: int, vision_rank: int = 3) -> Chunk:
+    """Inputs of the language program up to the merged embeddings, and the vision half of its outputs.
+
+    vision_embeds is [1, T, H], or [T, H] where `vision_rank` is 2.
+    """
     ids = b.input("input_ids", TensorProto.INT64, ["batch_size", "seq_len"])
     positions = b.input("position_ids", TensorProto.INT64, ["batch_size", "seq_len"])
-    vision = b.input("vision_embeds", TensorProto.FLOAT, [1, "vision_size", hidden])
+    vision_dims = [1, "vision_size", hidden][3 - vision_rank :]
+    vision = b.input("vision_embeds", TensorProto.FLOAT, vision_dims)
     image_idx = b.input("image_idx", TensorProto.INT64, [1, 1])
 
     valid = b.op("GreaterOrEqual", positions, b.const(0))
@@ -71,15 +75,15 @@ def read_chunk(b: Builder, embed: str, image_token: int, hidden: int) -> Chunk:
     ones = b.op("Cast", is_image, to=TensorProto.INT64)
     counted = b.op("CumSum", ones, b.const(1))
     row = b.op("Add", b.op("Sub", counted, b.const(1)), image_idx)
-    last_row = b.op("Squeeze", b.op("Sub", b.dim(vision, 1), b.const([1])), b.const([0]))
+    last_row = b.op("Squeeze", b.op("Sub", b.dim(vision, vision_rank - 2), b.const([1])), b.const([0]))
     row = b.op("Min", b.op("Max", row, b.const(0)), last_row)
-    rows = b.op("Gather", b.op("Squeeze", vision, b.const([0])), row, axis=0)
+    rows = b.op("Gather", vision if vision_rank == 2 else b.op("Squeeze", vision, b.const([0])), row, axis=0)
     text = b.op("Gather", embed, ids, axis=0)
     merged = b.op("Where", b.op("Unsqueeze", is_image, b.const([2])), rows, text)
 
     used = b.op("ReduceMax", b.op("ReduceSum", ones, b.const([1]), keepdims=1), axes=[0], keepdims=1)
     b.output(b.op("Add", image_idx, used), "image_idx_output", TensorProto.INT64, [1, 1])
-    b.output(vision, "vision_embeds_RetainedState", TensorProto.FLOAT, [1, "vision_size", hidden])
+    b.output(vision, "vision_embeds_RetainedState", TensorProto.FLOAT, vision_dims)
 
     # A padded row becomes a copy of the row with the largest position: it writes the same cache slot
     # with the same values, so the scatter has no conflicting writes and the cache is left untouched.
