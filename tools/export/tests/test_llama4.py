@@ -1,14 +1,18 @@
 """Export of Llama 4: what is refused, and answers of the whole model over prompts, pictures, batches and chunks."""
 from __future__ import annotations
 
+import json
 import math
 import unittest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import torch
-from transformers import Llama4Config, Llama4ForConditionalGeneration
+from PIL import Image, ImageOps
+from transformers import AutoProcessor, Llama4Config, Llama4ForConditionalGeneration
 
 from tools.export.vlm_export import llama4
 
@@ -229,6 +233,39 @@ class Variants(unittest.TestCase):
         state = tiny(settings).state_dict()
         programs = llama4.export(settings, state, static=True)
         self.assertLess(programs["language"].ByteSize(), 2_000_000)
+
+
+class Committed(unittest.TestCase):
+    """The programs of test/golden/llama4-tiny on the reference's own pixels and token ids."""
+
+    FOLDER = Path(__file__).resolve().parents[3] / "test" / "golden" / "llama4-tiny"
+    SOURCES = FOLDER.parent / "images" / "sources"
+
+    def rows(self, programs: Programs, processor: Any, names: list[str]) -> np.ndarray:
+        if not names:
+            return np.zeros((1, 48), np.float32)
+        pictures = [ImageOps.exif_transpose(Image.open(self.SOURCES / name)).convert("RGB") for name in names]
+        pixels = processor.image_processor(pictures, return_tensors="pt")["pixel_values"].float().numpy()
+        return programs.vision.run(None, {"pixel_values": pixels})[0]
+
+    def test_tokens_and_logits_of_generate_in_batches_of_three_and_chunks(self) -> None:
+        golden = json.loads((self.FOLDER / "goldens.json").read_text())
+        programs = Programs({name: onnx.load(self.FOLDER / f"{name}.onnx") for name in ("vision", "language")})
+        processor = AutoProcessor.from_pretrained(self.FOLDER)
+        asked = []
+        for case in golden["cases"].values():
+            ids = [i for part in case["ids"] for i in ([part] if isinstance(part, int) else [part[0]] * part[1])]
+            asked.append((ids, self.rows(programs, processor, case["images"])))
+        cases = list(golden["cases"].items())
+        for start in range(0, len(cases), 3):
+            part = asked[start : start + 3]
+            whole, logits = programs.answer(part, ctx_len=1024)
+            chunks, _ = programs.answer(part, ctx_len=1024, chunk=50)
+            for row, (name, case) in enumerate(cases[start : start + 3]):
+                self.assertEqual(whole[row], case["tokens"], name)
+                self.assertEqual(chunks[row], case["tokens"], name)
+                for step, expected in case["logits"].items():
+                    np.testing.assert_allclose(logits[int(step), row, ::4], expected, atol=1e-3, rtol=0, err_msg=name)
 
 
 if __name__ == "__main__":
