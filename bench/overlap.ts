@@ -3,7 +3,7 @@
  * over two emulated cards, whose programs compute nothing and take the time that the latency model says. The bound is
  * that of two machines in a row: the first image's stage that nothing can hide, and then the slower stage of each.
  *
- *   npm run build:native && npx tsc -p tsconfig.json && node .build/bench/overlap.js [images] [rounds]
+ *   npm run build:native && npx tsc -p tsconfig.json && node .build/bench/overlap.js [images] [rounds] [scale of all times]
  *
  * Every figure is emulated: it says what the host adds, and nothing of a card.
  */
@@ -21,8 +21,9 @@ const images = Number(process.argv[2] ?? 12);
 const rounds = Number(process.argv[3] ?? 3);
 const AIM = 0.97;
 /** Fixed time of a call and time of a byte: with these an image encodes about as long as its answer is decoded. */
-const FIXED_US = 40_000;
-const BYTE_NS = 2500;
+const scale = Number(process.argv[4] ?? 1);
+const FIXED_US = Math.round(40_000 * scale);
+const BYTE_NS = Math.round(2500 * scale);
 const TOKENS = 8;
 
 const root = packageRoot();
