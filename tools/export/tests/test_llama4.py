@@ -15,6 +15,8 @@ from PIL import Image, ImageOps
 from transformers import AutoProcessor, Llama4Config, Llama4ForConditionalGeneration
 
 from tools.export.vlm_export import llama4
+from tools.export.vlm_export.builder import Builder
+from tools.export.vlm_export.llama4_text import inverse_frequencies, rope_of
 
 PATCH, VOCABULARY, CHUNK, STEPS = 79, 80, 24, 64
 TOKENS = 4  # of a tile: 4 x 4 patches, shuffled by 0.5
@@ -115,7 +117,7 @@ class Refused(unittest.TestCase):
         self.assertIsNone(llama4.unsupported(config()))
         cases = [({"vision": {"pixel_shuffle_ratio": 0.4}}, "whole number"), ({"vision": {"image_size": 60}}, "whole number of patches"),
                  ({"vision": {"image_size": 42}}, "shuffled"), ({"vision": {"intermediate_size": 60}}, "intermediate_size"),
-                 ({"vision": {"num_attention_heads": 8}}, "multiple of 4"), ({"text": {"hidden_act": "gelu"}}, "gelu"),
+                 ({"vision": {"num_attention_heads": 8}}, "multiple of 4"), ({"text": {"hidden_act": "gelu"}}, "gelu"), ({"quantization_config": {"quant_method": "compressed-tensors"}}, "quantized"),
                  ({"text": {"attention_chunk_size": None}}, "attention_chunk_size"), ({"text": {"layer_types": ["sliding_attention"] * 4}}, "layer_types"),
                  ({"text": {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}}, "linear")]
         for changes, reason in cases:
@@ -228,11 +230,20 @@ class Variants(unittest.TestCase):
                     self.assertEqual(got[0][:40], tokens)
                     np.testing.assert_allclose(scores[:40, 0], logits, atol=1e-3, rtol=0)
 
-    def test_static_angles_hold_at_positions_that_a_table_would_not_reach(self) -> None:
-        settings = config(text={"max_position_embeddings": 10485760})
-        state = tiny(settings).state_dict()
-        programs = llama4.export(settings, state, static=True)
-        self.assertLess(programs["language"].ByteSize(), 2_000_000)
+    def test_static_angles_are_exact_at_every_position_and_need_no_long_table(self) -> None:
+        text = config(text={"max_position_embeddings": 10485760}).text_config
+        b = Builder("angles")
+        cos, sin = rope_of(b, b.input("positions", onnx.TensorProto.INT64, [1, "n"]), text, static=True)
+        for value, name in ((cos, "cos"), (sin, "sin")):
+            b.output(value, name, onnx.TensorProto.FLOAT, [1, 1, "n", 4])
+        model = b.model()
+        self.assertLess(model.ByteSize(), 1_000_000)
+        positions = np.array([0, 1, 1023, 1024, 131071, 1048577, 10485759], np.int64)
+        got = session(model).run(["cos", "sin"], {"positions": positions[None]})
+        angles = positions[:, None] * inverse_frequencies(text)[0].astype(np.float64)
+        # Two products and a sum of f32 numbers up to 1, from tables rounded to f32: at most five roundings of 2^-24 and one more.
+        for values, table in zip(got, (np.cos, np.sin)):
+            np.testing.assert_allclose(values[0, 0], table(angles), atol=6 * 2**-24, rtol=0)
 
 
 class Committed(unittest.TestCase):

@@ -27,6 +27,7 @@ def unsupported(config: Any) -> str | None:
     def whole() -> bool:
         return all(isinstance(n, int) for n in sizes) and sizes[0] % sizes[1] == 0
     checks = [
+        (getattr(config, "quantization_config", None) is None, lambda: "the weights are quantized (quantization_config): use the bf16 checkpoint"),
         (vision.model_type == "llama4_vision_model", lambda: f"the vision tower is {vision.model_type!r}, not 'llama4_vision_model'"),
         (text.model_type == "llama4_text", lambda: f"the text model is {text.model_type!r}, not 'llama4_text'"),
         (whole(), lambda: f"image_size {sizes[0]} is no whole number of patches of {sizes[1]}"),
