@@ -127,6 +127,17 @@ class Refused(unittest.TestCase):
             llama4.export(config(vision={"image_size": 42}), {})
 
 
+    def test_the_published_configurations_are_supported(self) -> None:
+        vision = {"hidden_size": 1408, "intermediate_size": 5632, "image_size": 336, "patch_size": 14, "num_attention_heads": 16, "num_hidden_layers": 34,
+                  "projector_input_dim": 4096, "projector_output_dim": 4096, "vision_output_dim": 4096, "rope_theta": 10000}
+        scout = {"num_local_experts": 16, "rope_theta": 500000.0, "max_position_embeddings": 10485760, "rope_scaling": {
+            "rope_type": "llama3", "factor": 16.0, "low_freq_factor": 1.0, "high_freq_factor": 1.0, "original_max_position_embeddings": 8192}}
+        maverick = {"num_local_experts": 128, "rope_theta": 500000.0, "interleave_moe_layer_step": 2, "use_qk_norm": False, "rope_scaling": None,
+                    "attn_temperature_tuning": True, "max_position_embeddings": 1048576}
+        for text in (scout, maverick):
+            self.assertIsNone(llama4.unsupported(Llama4Config(vision_config=vision, text_config=text)))
+
+
 class Exported(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
