@@ -5,6 +5,9 @@ import type { ProgramGraph } from '../devices/ai100/compile/command.js';
 import { readOnnx } from '../devices/cpu/onnx-graph.js';
 import { readProgram } from '../devices/cpu/program.js';
 
+/** What the bytes of a tensor become in half precision, by its ONNX element type: float32 and float64 shrink. */
+const SHRINK: Readonly<Record<number, number>> = { 1: 2, 11: 4 };
+
 /** Throws MODEL_MISSING and PROGRAM_INVALID. */
 export function readGraph(role: ProgramRole, given: string): ProgramGraph {
   const path = resolve(given);
@@ -23,6 +26,7 @@ export function readGraph(role: ProgramRole, given: string): ProgramGraph {
     outputs,
     opsets,
     weightBytes: description.weightBytes,
+    halfWeightBytes: tensors.reduce((n, t) => n + t.bytes / (SHRINK[t.elementType] ?? 1), 0),
     stateBytesPerToken: description.stateBytesPerToken,
     externalData: [...new Set(external)].sort(),
   };

@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { planCards } from '../../src/compose/card-plan.js';
 import { compileJobs } from '../../src/compose/compile.js';
 import { shapePlan } from '../../src/compose/plan.js';
+import { readGraph } from '../../src/compose/program-graph.js';
 import { compileRecipe, requirePlan } from '../../src/compose/recipes.js';
 import { loadInputs } from '../../src/runner/inputs/load.js';
 import { packageRoot } from '../../src/util/package-root.js';
@@ -27,6 +28,16 @@ test('a family whose exports know one image size says so, and takes no fewer til
   assert.is(fixed.fewerTiles, false);
   assert.equal(fixed.exportedImage, exportedImage);
   assert.match(fixed.notes.join('\n'), '1610×1109');
+});
+
+test('weights are counted in half precision, whatever the export stored', () => {
+  const fixture = (name: string) => join(packageRoot(), 'test', 'fixtures', 'programs', `${name}.onnx`);
+  const float32 = readGraph('language', fixture('language-rank3'));
+  const saved = float32.weightBytes - (float32.halfWeightBytes ?? 0);
+  // Indices and shapes stay as they are.
+  assert.ok(saved > 0 && saved <= float32.weightBytes / 2, `${saved} of ${float32.weightBytes}`);
+  const half = readGraph('vision', fixture('vision-rank2-half'));
+  assert.is(half.halfWeightBytes, half.weightBytes);
 });
 
 test('a card that is too small is named', async () => {

@@ -51,11 +51,13 @@ Examples:
 
 async function compile(file: string, flags: CompileFlags, io: Io, signals: SignalWatch): Promise<void> {
   const { plan } = await compileAndTell(file, flags, io);
-  const [{ compileJobs, checkJobs, usesCards }, { cacheFolder }, { findCompiler, killCompilers }] = await Promise.all([
-    import('../../compose/compile.js'),
-    import('../../devices/ai100/compile/cache.js'),
-    import('../../devices/ai100/compile/run-compiler.js'),
-  ]);
+  const [{ compileJobs, checkJobs, usesCards }, { cacheFolder }, { checkCompiler }, { findCompiler, killCompilers }] =
+    await Promise.all([
+      import('../../compose/compile.js'),
+      import('../../devices/ai100/compile/cache.js'),
+      import('../../devices/ai100/compile/checks.js'),
+      import('../../devices/ai100/compile/run-compiler.js'),
+    ]);
   if (!usesCards(plan)) {
     throw new VlmError('OPTION_INVALID', {
       what: 'No node of this recipe runs on a card, so there is nothing to compile',
@@ -75,7 +77,7 @@ async function compile(file: string, flags: CompileFlags, io: Io, signals: Signa
       hint: 'give the path of qaic-compile, in the folder exec of the Apps SDK',
     });
   }
-  const problems = checkJobs(plan, jobs, cache);
+  const problems = [...checkJobs(plan, jobs, cache), ...(compiler === null ? [] : checkCompiler(compiler.version))];
   if (flags.dryRun === true) return dryRun(jobs, problems, flags, io);
   if (flags.json !== true) tell(problems, io);
   refuse(problems);

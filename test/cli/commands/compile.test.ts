@@ -122,6 +122,18 @@ test('other flags, shapes, cards or SDK make another program; max_new_tokens doe
   assert.is(bench.calls.length, 7);
 });
 
+test('an SDK that is older than what commands are made for, or does not say its version, is warned of', async ({
+  bench,
+}) => {
+  assert.not.match((await bench.compile()).err, /SDK/);
+  bench.sdk('1.19', '8');
+  const old = await bench.compile();
+  assert.is(old.code, 0, old.err);
+  assert.match(old.err, /warning: the SDK is 1\.19\.8, commands and files are made for 1\.22/);
+  rmSync(join(bench.folder, 'sdk', 'versions'), { recursive: true });
+  assert.match((await bench.compile()).err, /warning: the SDK does not say its version \(sha256 /);
+});
+
 test('a failure keeps its log, names the likely cause and leaves nothing else', async ({ bench }) => {
   const { code, err, out } = await bench.compile([], 'fail');
   assert.is(code, 3);

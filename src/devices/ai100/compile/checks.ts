@@ -206,7 +206,7 @@ export interface MemoryEstimate {
 /** Weights and cache as the card holds them: half precision, MXFP6 at 6.25 bits a weight, MXINT8 at 8.25 bits a value. */
 export function estimateMemory(graph: ProgramGraph, spec: ProgramSpec, device: DeviceConfig): MemoryEstimate {
   const language = graph.role === 'language';
-  const half = graph.weightBytes / 2;
+  const half = graph.halfWeightBytes ?? graph.weightBytes / 2;
   const weightBytes = Math.ceil(language && device['mxfp6_matmul'] === true ? (half * 6.25) / 16 : half);
   const slots = Math.max(
     0,
@@ -247,6 +247,31 @@ export function checkCores(device: DeviceConfig, programs: number): readonly Pro
     warning(
       `${programs} programs of ${cores} cores share a card of 16`,
       'they are swapped for each request; num_cores 8, or a device for each program, avoids that',
+    ),
+  ];
+}
+
+/** Line of the SDK that commands and files are made for: older ones took other forms of them. */
+const SDK_LINE = [1, 22] as const;
+
+/** `version` as findCompiler gives it: `apps 1.22.4`, or a digest where the SDK does not say. */
+export function checkCompiler(version: string): readonly Problem[] {
+  const line = SDK_LINE.join('.');
+  const told = /^apps (\d+)\.(\d+)/.exec(version);
+  if (told === null) {
+    return [
+      warning(
+        `the SDK does not say its version (${version})`,
+        `commands are made for ${line} and later; versions/apps.xml beside exec/ would say it`,
+      ),
+    ];
+  }
+  const [major, minor] = [Number(told[1]), Number(told[2])];
+  if (major > SDK_LINE[0] || (major === SDK_LINE[0] && minor >= SDK_LINE[1])) return [];
+  return [
+    warning(
+      `the SDK is ${version.slice('apps '.length)}, commands and files are made for ${line} and later`,
+      'it may take another form of specializations.json, or not know a flag: update the SDK',
     ),
   ];
 }

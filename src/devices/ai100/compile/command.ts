@@ -12,6 +12,8 @@ export interface ProgramGraph {
   readonly outputs: readonly GraphPort[];
   readonly opsets: Readonly<Record<string, number>>;
   readonly weightBytes: number;
+  /** The weights in half precision, as a card holds them; absent: half of `weightBytes`, all of them being float32. */
+  readonly halfWeightBytes?: number;
   readonly stateBytesPerToken: number;
   /** Files of weights beside the graph, as it names them. */
   readonly externalData: readonly string[];

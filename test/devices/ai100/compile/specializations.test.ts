@@ -135,6 +135,8 @@ test('memory: half precision, MXFP6 and MXINT8, spread over the cards', () => {
   const plain = estimateMemory(graphs.language, spec, { kind: 'ai100' });
   assert.is(plain.weightBytes, 2000);
   assert.is(plain.cacheBytes, 4 * 4096 * 32);
+  // A graph that is half precision already does not shrink.
+  assert.is(estimateMemory({ ...graphs.language, halfWeightBytes: 4000 }, spec, { kind: 'ai100' }).weightBytes, 4000);
   const small = estimateMemory(graphs.language, spec, {
     kind: 'ai100',
     ids: [0, 1],
