@@ -31,6 +31,7 @@ export function checkProgram(
   return [
     ...checkPorts(graph, family),
     ...checkAxes(graph, spec),
+    ...checkExports(graph, spec),
     ...(graph.role === 'language' ? checkLengths(spec, family) : []),
     ...checkOpset(graph),
     ...checkMemory(graph, spec, device),
@@ -95,6 +96,24 @@ function checkAxes(graph: ProgramGraph, spec: ProgramSpec): readonly Problem[] {
         `known: ${Object.keys(set.symbols).join(', ')}; comp_ctx_lengths and full_batch_size are given under \`shapes\``,
       ),
     );
+}
+
+/** Shapes that only graphs of certain exports know: the input that goes with each. */
+const EXPORTS = [
+  ['full_batch_size', 'batch_index', 'for continuous batching'],
+  ['comp_ctx_lengths', 'comp_ctx_lengths', 'with compute-context-length'],
+] as const;
+
+function checkExports(graph: ProgramGraph, spec: ProgramSpec): readonly Problem[] {
+  if (graph.role === 'vision') return [];
+  const asked = (symbol: string) => spec.specializations.some((set) => set.symbols[symbol] !== undefined);
+  return EXPORTS.filter(([symbol, input]) => asked(symbol) && !graph.inputs.some((p) => p.name === input)).map(
+    ([symbol, input, how]) =>
+      error(
+        `${symbol} is asked for, and the language graph has no input ${input}`,
+        `export it ${how}, or leave ${symbol} out of \`shapes\``,
+      ),
+  );
 }
 
 function checkLengths(spec: ProgramSpec, family: FamilyModel): readonly Problem[] {

@@ -129,6 +129,26 @@ test('checks find everything that is wrong at once', () => {
   assert.equal(checkProgram(graphs.language, must(good), { kind: 'ai100' }, family), []);
 });
 
+test('shapes that the export does not know are refused beforehand', () => {
+  const { family } = modelOf(symbols);
+  const [, language] = specs(
+    { shapes: { tiles: 13, full_batch_size: 4, comp_ctx_lengths_prefill: 1024 } },
+    { ctx_len: 4096 },
+  );
+  const what = (graph: typeof graphs.language) =>
+    checkProgram(graph, must(language), { kind: 'ai100' }, family)
+      .filter((p) => p.severity === 'error')
+      .map((p) => p.what)
+      .join('\n');
+  assert.match(what(graphs.language), 'no input batch_index');
+  assert.match(what(graphs.language), 'no input comp_ctx_lengths');
+  const extra = [
+    port('batch_index', ['batch_size', 1], 'int64'),
+    port('comp_ctx_lengths', ['comp_ctx_lengths'], 'int64'),
+  ];
+  assert.is(what({ ...graphs.language, inputs: [...graphs.language.inputs, ...extra] }), '');
+});
+
 test('memory: half precision, MXFP6 and MXINT8, spread over the cards', () => {
   const [, language] = specs({ shapes: { tiles: 13, batch_size: [1, 4] } }, { ctx_len: 4096 });
   const spec = must(language);
