@@ -167,6 +167,25 @@ def record(processor: Any, model: Any, case: dict[str, Any]) -> dict[str, Any]:
             "logits": {str(step): [round(v, 6) for v in logits[step].tolist()[::4]] for step in (0, STEPS - 1)}}
 
 
+def program_cases(model: Any, patch_token: int) -> list[dict[str, Any]]:
+    """Prompts of one length on pixels of a formula, for tests of the programs alone: (31 i + 17 case) mod 257 as (k - 128) / 128."""
+    cases = []
+    for case, tiles in enumerate(([2], [1, 1], [1, 1])):
+        ids = [999, 11 + case, 12]
+        for n in tiles:
+            ids += [20 + case, *[patch_token] * (36 * n), 21]
+        ids = ids[:3] + [30] * (2 * (2 - len(tiles))) + ids[3:]
+        index = torch.arange(sum(tiles) * 3 * SIDE * SIDE, dtype=torch.int64)
+        pixels = (((31 * index + 17 * case) % 257).float() - 128) / 128
+        with torch.no_grad():
+            out = model.generate(input_ids=torch.tensor([ids]), pixel_values=pixels.view(-1, 3, SIDE, SIDE), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+                                 max_new_tokens=STEPS, do_sample=False, eos_token_id=None, return_dict_in_generate=True, output_logits=True)
+        cases.append({"tiles": sum(tiles), "ids": packed(ids), "tokens": out.sequences[0, len(ids):].tolist(),
+                      "logits": [round(v, 6) for v in out.logits[-1][0].tolist()[::4]]})
+    assert len({str(case["tokens"]) for case in cases}) == len(cases)
+    return cases
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path("test/golden/llama4-tiny"))
@@ -192,6 +211,8 @@ def main() -> None:
         cases[name] = record(processor, model, case)
         print(f"{name:26s} {len(set(cases[name]['tokens'])):3d} distinct, {cases[name]['tiles']:2d} tiles, least margin {cases[name]['leastMargin']}")
     assert len({tuple(case["tokens"]) for case in cases.values()}) == len(cases), "answers do not depend on their pictures"
+    programs = {"versions": VERSIONS, "steps": STEPS, "cases": program_cases(model, config.image_token_id)}
+    (args.out / "programs.json").write_text(json.dumps(programs, separators=(",", ":")) + "\n")
     (args.out / "goldens.json").write_text(json.dumps({"versions": VERSIONS, "steps": STEPS, "cases": cases}, separators=(",", ":")) + "\n")
 
 
