@@ -8,6 +8,9 @@ import { bareName } from './ports.js';
 
 const SUFFIXES = ['_RetainedState', '_InternalRetainedState'] as const;
 
+/** Inputs past_key, past_value of ONNX Runtime's fused attention -> outputs; it takes one buffer for both by design. */
+const FUSED: Readonly<Record<number, number>> = { 3: 1, 4: 2 };
+
 /** One cache tensor: `input` is read, `output` is its renewed value. Names as the graph has them. */
 export interface RetainedPair {
   readonly bare: string;
@@ -65,6 +68,8 @@ function scatterResult(model: OnnxModel, nodes: readonly OnnxNode[], value: stri
 function resultOf(model: OnnxModel, node: OnnxNode, at: number, depth: number): string | null {
   const fn = model.functions.get(`${node.domain}:${node.op}`);
   if (fn === undefined) {
+    if (node.domain === 'com.microsoft' && node.op === 'GroupQueryAttention')
+      return node.outputs[FUSED[at] ?? -1] ?? null;
     const scatters = node.domain === '' && (node.op === 'ScatterND' || node.op === 'ScatterElements');
     return scatters && at === 0 ? (node.outputs[0] ?? null) : null;
   }

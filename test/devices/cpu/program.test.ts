@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { CpuDriver } from '../../../src/devices/cpu/index.js';
 import { findIndexLimits, INT32_MAX } from '../../../src/devices/cpu/index-limits.js';
 import { largeWeights, mendedGraph } from '../../../src/devices/cpu/mend.js';
-import { parseOnnx, readOnnx } from '../../../src/devices/cpu/onnx-graph.js';
+import { type OnnxNode, parseOnnx, readOnnx } from '../../../src/devices/cpu/onnx-graph.js';
 import { ByteSource } from '../../../src/devices/cpu/onnx-wire.js';
 import { readProgram } from '../../../src/devices/cpu/program.js';
 import { retainedPairs } from '../../../src/devices/cpu/retained-state.js';
@@ -145,6 +145,31 @@ test('a cache is renewed in place only when the scatter alone reads it', () => {
       ]),
     );
   }
+});
+
+test("ONNX Runtime's fused attention renews its caches in place, the same name in another domain does not", () => {
+  const model = readOnnx(fixture('language-rank3.onnx'));
+  const cache = (name: string) => ({ name, elementType: 1, dims: ['batch_size', 1, 'ctx_len', 16] });
+  const [key, value] = [cache('past_key.0'), cache('past_value.0')];
+  const [newKey, newValue] = [cache('past_key.0_RetainedState'), cache('past_value.0_RetainedState')];
+  const pairs = (domain: string, inputs: readonly string[]): readonly boolean[] => {
+    const node = {
+      ...model.graph.nodes[0],
+      op: 'GroupQueryAttention',
+      domain,
+      inputs,
+      outputs: ['attended', newKey.name, newValue.name],
+      graphs: [],
+      tensors: [],
+      ints: [],
+    } as OnnxNode;
+    const graph = { ...model.graph, inputs: [key, value], outputs: [newKey, newValue], nodes: [node] };
+    return retainedPairs({ ...model, graph }).map((p) => p.inPlace);
+  };
+  assert.equal(pairs('com.microsoft', ['q', 'k', 'v', key.name, value.name, 'n', 'm']), [true, true]);
+  assert.equal(pairs('com.microsoft', ['q', 'k', 'v', value.name, key.name, 'n', 'm']), [false, false]);
+  assert.equal(pairs('com.microsoft', [key.name, 'k', 'v', key.name, value.name, 'n', 'm']), [false, true]);
+  assert.equal(pairs('other', ['q', 'k', 'v', key.name, value.name, 'n', 'm']), [false, false]);
 });
 
 test('the fixture with another reader would go wrong in place', async () => {

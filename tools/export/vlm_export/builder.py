@@ -1,7 +1,11 @@
 """A small ONNX graph builder: named values, f16-stored weights, local functions."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,6 +14,53 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 17
 IR_VERSION = 8
 Dims = Sequence[int | str]
+
+
+@dataclass(frozen=True)
+class CpuTarget:
+    """Programs for ONNX Runtime on the processor: weights in f32 beside the graph, attention as one fused operator."""
+
+    folder: Path
+
+
+CPU: ContextVar[CpuTarget | None] = ContextVar("cpu", default=None)
+
+
+@contextmanager
+def for_cpu(folder: Path) -> Iterator[None]:
+    """Graphs built inside are for the processor. Their weights are written to `folder` while they are built, so a
+    model needs no second copy in memory and may be larger than a protobuf message; save the graphs there too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    token = CPU.set(CpuTarget(folder))
+    try:
+        yield
+    finally:
+        CPU.reset(token)
+
+
+class WeightFile:
+    """External data of one graph. Page-aligned, so that a session maps each weight and can let it go by itself."""
+
+    ALIGN = 4096
+    INLINE_BYTES = 1 << 16
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.unlink(missing_ok=True)
+        self.end = 0
+
+    def add(self, name: str, array: np.ndarray) -> onnx.TensorProto:
+        if array.nbytes < self.INLINE_BYTES:
+            return numpy_helper.from_array(array, name)
+        self.end += -self.end % self.ALIGN
+        with self.path.open("r+b" if self.path.exists() else "wb") as file:
+            file.seek(self.end)
+            array.tofile(file)
+        tensor = TensorProto(name=name, dims=array.shape, data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+        for key, value in (("location", self.path.name), ("offset", self.end), ("length", array.nbytes)):
+            tensor.external_data.add(key=key, value=str(value))
+        self.end += array.nbytes
+        return tensor
 
 
 class Builder:
@@ -22,8 +73,15 @@ class Builder:
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self.functions: dict[str, onnx.FunctionProto] = {}
+        self.cpu = CPU.get()
+        self._file = None if self.cpu is None else WeightFile(self.cpu.folder / f"{name}.onnx.data")
+        self.lengths: tuple[str, str] | None = None  # what fused attention asks of a chunk, once made
         self._count = 0
         self._constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
+
+    def fuses(self, head_dim: int) -> bool:
+        """Whether attention is ONNX Runtime's fused operator, which takes heads of 16, 32, 48 … alone."""
+        return self.cpu is not None and head_dim % 16 == 0
 
     def fresh(self, hint: str) -> str:
         self._count += 1
@@ -64,6 +122,9 @@ class Builder:
 
     def weight(self, name: str, array: np.ndarray, half: bool = True) -> str:
         """A weight: stored as f16 and cast to f32 (folded when a session is created), or kept f32."""
+        if self._file is not None:
+            self.initializers.append(self._file.add(name, np.ascontiguousarray(array, np.float32)))
+            return name
         if not half:
             self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name))
             return name
@@ -85,11 +146,14 @@ class Builder:
 
     def model(self, producer: str = "vlm_export") -> onnx.ModelProto:
         opsets = [helper.make_opsetid("", OPSET)]
+        if any(n.domain == "com.microsoft" for n in self.nodes):
+            opsets.append(helper.make_opsetid("com.microsoft", 1))
         opsets += [helper.make_opsetid(d, 1) for d in sorted({f.domain for f in self.functions.values()})]
         graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, self.initializers)
         model = helper.make_model(
             graph, opset_imports=opsets, functions=list(self.functions.values()), producer_name=producer, ir_version=IR_VERSION)
-        onnx.checker.check_model(model, full_check=False)
+        if self.cpu is None:
+            onnx.checker.check_model(model, full_check=False)
         return model
 
 

@@ -85,6 +85,8 @@ def read_chunk(b: Builder, embed: str, image_token: int, hidden: int, vision_ran
     b.output(b.op("Add", image_idx, used), "image_idx_output", TensorProto.INT64, [1, 1])
     b.output(vision, "vision_embeds_RetainedState", TensorProto.FLOAT, vision_dims)
 
+    if b.cpu is not None:
+        return Chunk(merged, positions, b.op("ArgMax", positions, axis=1, keepdims=1))
     # A padded row becomes a copy of the row with the largest position: it writes the same cache slot
     # with the same values, so the scatter has no conflicting writes and the cache is left untouched.
     last = b.op("ArgMax", positions, axis=1, keepdims=1)
@@ -103,13 +105,9 @@ def causal_mask(b: Builder, positions: str, ctx_len: str) -> str:
 
 def rope_tables(b: Builder, positions: str, head_dim: int, theta: float, limit: int) -> tuple[str, str]:
     """cos and sin [B, 1, S, head_dim/2] from f32 tables: angles would lose precision in f16."""
-    freq = 1.0 / (theta ** (np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)))
-    angles = np.arange(limit, dtype=np.float32)[:, None] * freq.astype(np.float32)[None]
     clipped = b.op("Max", positions, b.const(0))
-    out = []
-    for name, table in (("rope.cos", np.cos(angles)), ("rope.sin", np.sin(angles))):
-        out.append(b.op("Unsqueeze", b.op("Gather", b.weight(name, table, half=False), clipped, axis=0), b.const([1])))
-    return out[0], out[1]
+    cos, sin = (b.op("Unsqueeze", b.op("Gather", t, clipped, axis=0), b.const([1])) for t in angle_tables(b, head_dim, theta, limit))
+    return cos, sin
 
 
 def rotate(b: Builder, x: str, cos: str, sin: str) -> str:
@@ -132,3 +130,44 @@ def cache_layer(b: Builder, layer: int, keys: str, values: str, positions: str, 
         b.output(kept, kept, TensorProto.FLOAT, dims)
         out.append(kept)
     return out[0], out[1]
+
+
+def fused_attention(b: Builder, layer: int, query: str, keys: str, values: str, chunk: Chunk, tables: tuple[str, str], heads: int, kv: int, dim: int, scale: float) -> str:
+    """ONNX Runtime's own operator: rotary embedding, cache write and attention over the slots in use; [B, S, heads*D].
+
+    query, keys and values are [B, S, count*D] before the rotation. The operator counts a row's slots from its largest
+    position, so positions must go on without a gap: exact calls alone, no padded ones.
+    """
+    dims: list[int | str] = ["batch_size", kv, "ctx_len", dim]
+    past = [b.input(f"past_{kind}.{layer}", TensorProto.FLOAT, dims) for kind in ("key", "value")]
+    kept = [f"{name}_RetainedState" for name in past]
+    out = b.fresh("attention")
+    b.nodes.append(helper.make_node(
+        "GroupQueryAttention", [query, keys, values, *past, *fused_lengths(b, chunk.positions), *tables], [out, *kept], name=f"Attention/{layer}",
+        domain="com.microsoft", num_heads=heads, kv_num_heads=kv, scale=float(scale), do_rotary=1, rotary_interleaved=0))
+    for name in kept:
+        b.output(name, name, TensorProto.FLOAT, dims)
+    return out
+
+
+def fused_lengths(b: Builder, positions: str) -> tuple[str, str]:
+    """Index of each row's newest slot [B] and the most slots of any row (a scalar), int32. Made once a graph."""
+    if b.lengths is None:
+        newest = b.op("ReduceMax", positions, axes=[1], keepdims=0)
+        most = b.op("Add", b.op("ReduceMax", newest, keepdims=0), b.const(1))
+        b.lengths = (b.op("Cast", newest, to=TensorProto.INT32), b.op("Cast", most, to=TensorProto.INT32))
+    return b.lengths
+
+
+def angle_tables(b: Builder, head_dim: int, theta: float, limit: int) -> tuple[str, str]:
+    """cos and sin [limit, head_dim/2] as initializers."""
+    freq = 1.0 / (theta ** (np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)))
+    angles = np.arange(limit, dtype=np.float32)[:, None] * freq.astype(np.float32)[None]
+    return b.weight("rope.cos", np.cos(angles), half=False), b.weight("rope.sin", np.sin(angles), half=False)
+
+
+def tied_logits(b: Builder, final: str, embed: str, vocab: int) -> str:
+    """final [B, 1, H] against the embedding table as it lies: a transposed one would be a second copy of it."""
+    hidden = b.op("Squeeze", final, b.const([1]))
+    node = b.op("Gemm", hidden, embed, transB=1)
+    return b.op("Reshape", node, b.const([-1, 1, vocab]))
