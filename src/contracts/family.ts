@@ -78,13 +78,14 @@ export interface ImageLayout {
  *   (transformers' `pil` backend);
  * - `divide-then-normalize`: f32(pixel / 255), `rescale` is not used; then f32 subtract and divide (torchvision's ToTensor
  *   and Normalize, as the OpenGVLab code calls them);
- * - `fused`: mean and std times 1 / rescale in f32, then f32 (pixel - mean) / std (transformers' torchvision backend).
+ * - `fused`: mean and std times 1 / rescale in f32, then f32 (pixel - mean) / std (transformers' torchvision backend);
+ * - `bfloat16`: mean, std and the result of every step are rounded to bfloat16 (transformers' Llama 4 processor).
  */
 export interface Normalization {
   readonly rescale: number;
   readonly mean: readonly [number, number, number];
   readonly std: readonly [number, number, number];
-  readonly arithmetic?: 'rescale-then-normalize' | 'divide-then-normalize' | 'fused';
+  readonly arithmetic?: 'rescale-then-normalize' | 'divide-then-normalize' | 'fused' | 'bfloat16';
 }
 
 /** Values of the preprocess node's options that geometry may use; undefined means the model's own config. */

@@ -2,9 +2,10 @@
 import { VlmError } from '../contracts/errors.js';
 import type { Family, ModelFiles } from '../contracts/family.js';
 import { family as internvl } from './internvl/family.js';
+import { family as llama4 } from './llama4/family.js';
 import { family as llavaNext } from './llava-next/family.js';
 
-export const FAMILIES: readonly Family[] = [internvl, llavaNext];
+export const FAMILIES: readonly Family[] = [internvl, llavaNext, llama4];
 
 /** The family of a model folder, by `model_type` of config.json. Throws MODEL_UNSUPPORTED. */
 export function familyFor(files: ModelFiles): Family {

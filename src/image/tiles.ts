@@ -5,6 +5,7 @@
  */
 import { VlmError } from '../contracts/errors.js';
 import type { ImageLayout, ImageView, Normalization, Rect } from '../contracts/family.js';
+import { toBfloat16 } from '../util/bfloat16.js';
 import { type ResampleKernels, type RgbImage, resize } from './resample.js';
 
 /** The value of each byte in each channel (index channel * 256 + byte), rounded where the reference rounds. */
@@ -29,6 +30,11 @@ function normalized(byte: number, mean: number, std: number, n: Normalization): 
     case 'fused': {
       const factor = f32(1 / n.rescale);
       return f32(f32(byte - f32(mean * factor)) / f32(std * factor));
+    }
+    case 'bfloat16': {
+      // Bytes are exact in bfloat16, and the factor is used as f32.
+      const scaled = toBfloat16(f32(byte * f32(n.rescale)));
+      return toBfloat16(f32(toBfloat16(f32(scaled - toBfloat16(mean))) / toBfloat16(std)));
     }
   }
 }

@@ -2,9 +2,9 @@
 import { VlmError } from '../../contracts/errors.js';
 import type { FamilyModel, ModelFiles } from '../../contracts/family.js';
 import { processorSection } from '../shared/image-processor.js';
-import { readCount, readIds, readNumber, readSection, readSide, type Section } from '../shared/read.js';
+import { readCount, readNumber, readSection, readSide, type Section } from '../shared/read.js';
 import { internvlSymbols } from '../shared/symbols.js';
-import { addedTokenId, namedToken } from '../shared/tokens.js';
+import { endIds, namedToken } from '../shared/tokens.js';
 import { type ImageTokens, layoutWith, sharedTraits, textFacts, tokensPerTile } from './common.js';
 import { readHfProcessor } from './processor.js';
 
@@ -37,7 +37,7 @@ export function configureHf(files: ModelFiles): FamilyModel {
     ...sharedTraits(text, tokens),
     normalization: processor.normalization,
     imagePlaceholder: tokens.context,
-    eosTokenIds: eosIds(files, config, text),
+    eosTokenIds: endIds(files, config, text),
     tiling,
     programSymbols: internvlSymbols(processor.tileSize, perTile),
     layout: layoutWith(tiling),
@@ -71,17 +71,4 @@ function tilesRows(files: ModelFiles, config: Section, vision: Section, tileSize
     });
   }
   return written;
-}
-
-function eosIds(files: ModelFiles, config: Section, text: Section): readonly number[] {
-  const generation =
-    files.generation === null ? undefined : { file: `${files.name}/generation_config.json`, values: files.generation };
-  const named = namedToken(files.tokenizerConfig, 'eos_token');
-  const id = named === undefined ? undefined : addedTokenId(files.tokenizerConfig, named);
-  return (
-    readIds(generation, 'eos_token_id') ??
-    readIds(config, 'eos_token_id') ??
-    readIds(text, 'eos_token_id') ??
-    (id === undefined ? [] : [id])
-  );
 }

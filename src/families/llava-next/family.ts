@@ -3,9 +3,9 @@ import type { ProgramDescription } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
 import type { Family, FamilyModel, GeometryOptions, ModelFiles } from '../../contracts/family.js';
 import { processorSection } from '../shared/image-processor.js';
-import { readCount, readIds, readNumber, readSection, readText, type Section } from '../shared/read.js';
+import { readCount, readNumber, readSection, readText, type Section } from '../shared/read.js';
 import { GRANITE_VISION, llavaNextSymbols } from '../shared/symbols.js';
-import { addedTokenId, namedToken } from '../shared/tokens.js';
+import { endIds, namedToken } from '../shared/tokens.js';
 import { type Anyres, anyresLayout } from './geometry.js';
 import { PROCESSORS, type ProcessorSettings, readPinpoints, readProcessor } from './processor.js';
 import { isPacked, openInputs, openRows, packedInputs, packedRows } from './programs.js';
@@ -55,7 +55,7 @@ function configure(files: ModelFiles): FamilyModel {
       hiddenSize,
       textLayers: readCount(text, 'num_hidden_layers'),
       maxPositions: readCount(text, 'max_position_embeddings'),
-      eosTokenIds: eosIds(files, config, text),
+      eosTokenIds: endIds(files, config, text),
       expandImage: (image) => token.repeat(image.visionTokens),
       // The folder's own template places images and system message.
       prepareMessages: (messages) => messages,
@@ -203,17 +203,4 @@ function checkAgreement(
 function imageToken(files: ModelFiles): string {
   const named = namedToken(files.tokenizerConfig, 'image_token') ?? files.processor?.['image_token'];
   return typeof named === 'string' ? named : '<image>';
-}
-
-function eosIds(files: ModelFiles, config: Section, text: Section): readonly number[] {
-  const generation =
-    files.generation === null ? undefined : { file: `${files.name}/generation_config.json`, values: files.generation };
-  const named = namedToken(files.tokenizerConfig, 'eos_token');
-  const id = named === undefined ? undefined : addedTokenId(files.tokenizerConfig, named);
-  return (
-    readIds(generation, 'eos_token_id') ??
-    readIds(config, 'eos_token_id') ??
-    readIds(text, 'eos_token_id') ??
-    (id === undefined ? [] : [id])
-  );
 }
