@@ -2,16 +2,20 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import unittest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import torch
 from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration
 from transformers.models.llava_next.modeling_llava_next import LlavaNextModel
 
 from tools.export.vlm_export import llava_next
+from tools.export.vlm_export.builder import for_cpu
 
 
 def config(**changes: Any) -> LlavaNextConfig:
@@ -97,6 +101,27 @@ class Exported(unittest.TestCase):
         logits = session(programs["language"]).run(["logits"], {
             "input_ids": ids.numpy(), "position_ids": np.arange(ids.shape[1])[None], "vision_embeds": packed,
             "image_idx": np.zeros((1, 1), np.int64), **past})[0]
+        np.testing.assert_allclose(logits[0, 0], expected, atol=1e-4)
+
+    def test_the_program_for_the_processor_equals_the_model(self) -> None:
+        settings = config(text={"hidden_size": 64})
+        model = tiny(settings)
+        state = {k: v for k, v in model.state_dict().items() if k != "lm_head.weight"}
+        ids = torch.tensor([[3, 4, 5, 6, 7, 8]])
+        with torch.no_grad():
+            expected = model(input_ids=ids).logits[0, -1].numpy()
+        with tempfile.TemporaryDirectory() as folder:
+            with for_cpu(Path(folder)):
+                language = llava_next.export(settings, state)["language"]
+            self.assertEqual(sum(n.op_type == "GroupQueryAttention" for n in language.graph.node), 2)
+            onnx.save(language, Path(folder) / "language.onnx")
+            program = ort.InferenceSession(Path(folder) / "language.onnx", providers=["CPUExecutionProvider"])
+            past = {f"past_{kind}.{n}": np.zeros((1, 2, 16, 16), np.float32) for n in range(2) for kind in ("key", "value")}
+            for start, end in ((0, 4), (4, 6)):
+                logits, *caches = program.run(["logits", *[f"{n}_RetainedState" for n in past]], {
+                    "input_ids": ids.numpy()[:, start:end], "position_ids": np.arange(start, end)[None], "image_idx": np.zeros((1, 1), np.int64),
+                    "vision_embeds": np.zeros((1, 1, 64), np.float32), **past})
+                past = dict(zip(past, caches))
         np.testing.assert_allclose(logits[0, 0], expected, atol=1e-4)
 
 
