@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { packageRoot } from '../util/package-root.js';
 import { cacheCommand } from './commands/cache.js';
+import { compareCommand } from './commands/compare.js';
 import { compileCommand } from './commands/compile.js';
 import { devicesCommand } from './commands/devices.js';
 import { graphCommand } from './commands/graph.js';
@@ -35,6 +36,7 @@ export function addCommands(program: Command, io: Io, json: boolean): Command {
     compileCommand(io),
     cacheCommand(io),
     sweepCommand(io),
+    compareCommand(io),
     lockCommand(io),
     verifyCommand(io),
     packCommand(io),
@@ -56,6 +58,6 @@ Examples:
   $ vlm-run pipelines/internvl.yaml --input image=cat.jpg --input prompt="How many cats are there?"
 
 Exit codes: 0 done, 2 recipe or command line wrong, 3 model or input file missing or unusable, 4 device trouble,
-5 the run failed, 130 interrupted.`,
+5 the run failed or compare found B worse, 130 interrupted.`,
   );
 }

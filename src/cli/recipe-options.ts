@@ -95,6 +95,7 @@ export const COMMANDS = [
   'schema',
   'compile',
   'sweep',
+  'compare',
   'cache',
   'lock',
   'verify',

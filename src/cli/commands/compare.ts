@@ -1,0 +1,156 @@
+/** vlm-run compare A B: whether B's sweep is worse than A's, point by point. */
+import { Command } from 'commander';
+import { EXIT, VlmError } from '../../contracts/errors.js';
+import type { Comparison, Metric, MetricComparison, PointComparison } from '../../sweep/compare.js';
+import { harmless, type Io } from '../io.js';
+
+interface CompareFlags {
+  readonly metric?: readonly string[];
+  readonly threshold: string;
+  readonly alpha: string;
+  readonly json?: boolean;
+}
+
+export function compareCommand(io: Io): Command {
+  return new Command('compare')
+    .description('compare two sweeps point by point; exit code 5 when the second is worse')
+    .argument('<a>', 'folder of `vlm-run sweep --out`: what was')
+    .argument('<b>', 'the same of what is now')
+    .option(
+      '--metric <figure>',
+      'what to compare, may be repeated; default: ttftMs, decodeTokensPerSecond, latencyMs',
+      more,
+    )
+    .option('--threshold <percent>', 'a smaller change of the median is none', '5')
+    .option('--alpha <share>', 'chance of one false alarm over all tests', '0.05')
+    .option('--json', 'one JSON document on standard output')
+    .addHelpText(
+      'after',
+      `
+Points match when the values of their axes are equal. A figure is worse when the change is larger than the threshold and
+significant: two-sided Mann-Whitney test over the repeats, corrected for the number of tests (Holm). A point whose tokens
+left its reference, or that fails now, is worse whatever its speed.
+
+Exit codes: 0 the same or better, 5 worse, 2 nothing to compare, 3 a folder holds no results.
+
+Examples:
+  $ vlm-run compare results/before results/after
+  $ vlm-run compare results/before results/after --metric latencyMs --threshold 10 --json`,
+    )
+    .action(async (a: string, b: string, flags: CompareFlags) => {
+      const { Told } = await import('../recipe-options.js');
+      const code = await compare(a, b, flags, io);
+      if (code !== EXIT.ok) throw new Told(code);
+    });
+}
+
+function more(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, ...value.split(',')];
+}
+
+async function compare(a: string, b: string, flags: CompareFlags, io: Io): Promise<number> {
+  const [{ compareStores }, { METRICS, DEFAULT_METRICS }] = await Promise.all([
+    import('../../compose/compare.js'),
+    import('../../sweep/compare.js'),
+  ]);
+  const metrics =
+    flags.metric === undefined ? DEFAULT_METRICS : metricsOf(flags.metric, Object.keys(METRICS) as Metric[]);
+  const threshold = number('--threshold', flags.threshold, 0, 1000) / 100;
+  const alpha = number('--alpha', flags.alpha, 1e-9, 0.5);
+  const { comparison, warnings } = await compareStores(a, b, { metrics, threshold, alpha, seed: 1 });
+  const code = comparison.verdict === 'worse' ? EXIT.run : EXIT.ok;
+  if (flags.json === true) {
+    const { verdict, ...rest } = comparison;
+    io.out(
+      `${JSON.stringify({ ok: code === EXIT.ok, verdict, a, b, metrics, threshold, alpha, warnings, ...rest }, null, 2)}\n`,
+    );
+    return code;
+  }
+  for (const warning of warnings) io.err(`warning: ${harmless(warning)}\n`);
+  io.out(tableOf(comparison));
+  io.out(restOf(comparison));
+  io.out(`\n${sumOf(comparison, threshold, alpha)}\n`);
+  return code;
+}
+
+function metricsOf(given: readonly string[], known: readonly Metric[]): readonly Metric[] {
+  return [...new Set(given)].map((name) => {
+    const found = known.find((one) => one === name);
+    if (found !== undefined) return found;
+    throw new VlmError('USAGE', {
+      what: '--metric is not a figure of sweeps',
+      expected: known.join(', '),
+      received: name,
+    });
+  });
+}
+
+function number(flag: string, text: string, least: number, most: number): number {
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  if (value >= least && value <= most) return value;
+  throw new VlmError('USAGE', {
+    what: `${flag} is out of its range`,
+    expected: `a number from ${least} to ${most}`,
+    received: text,
+  });
+}
+
+const HEADS = ['point', 'figure', 'A', 'B', 'B / A', '95 % interval', 'p', 'p (Holm)', 'verdict'] as const;
+
+/** Markdown that also lines up in a terminal. */
+function tableOf({ points }: Comparison): string {
+  const rows = points.flatMap((point) => {
+    const lines = point.metrics.map((metric, i) => [i === 0 ? harmless(point.name) : '', ...cells(metric)]);
+    const parity = parityText(point);
+    if (parity === null) return lines;
+    return [...lines, [lines.length === 0 ? harmless(point.name) : '', 'tokens', '', '', '', '', '', '', parity]];
+  });
+  const widths = HEADS.map((head, i) => Math.max(head.length, ...rows.map((row) => (row[i] ?? '').length)));
+  const line = (row: readonly string[]): string =>
+    `| ${widths.map((width, i) => (i < 2 || i === 8 ? (row[i] ?? '').padEnd(width) : (row[i] ?? '').padStart(width))).join(' | ')} |\n`;
+  const rule = `|${widths.map((width, i) => (i < 2 || i === 8 ? '-'.repeat(width + 2) : `${'-'.repeat(width + 1)}:`)).join('|')}|\n`;
+  return line(HEADS) + rule + rows.map(line).join('');
+}
+
+function cells({ metric, a, b, ratio, ci, p, pHolm, verdict }: MetricComparison): string[] {
+  return [
+    metric,
+    a.toPrecision(4),
+    b.toPrecision(4),
+    ratio.toFixed(3),
+    `${ci[0].toFixed(3)} to ${ci[1].toFixed(3)}`,
+    pText(p),
+    pText(pHolm),
+    verdict === 'same' ? 'same' : verdict.toUpperCase(),
+  ];
+}
+
+function pText(p: number): string {
+  return p < 0.0001 ? '< 0.0001' : p.toFixed(4);
+}
+
+function parityText({ parity, tokens }: PointComparison): string | null {
+  if (parity === 'lost') return 'WORSE: no longer those of the reference';
+  if (parity === 'regained') return 'those of the reference again';
+  if (parity === 'differs') return 'not those of the reference, as before';
+  return tokens === 'changed' ? 'changed since A' : null;
+}
+
+function restOf({ broken, mended, onlyA, onlyB }: Comparison): string {
+  const lists = [
+    ['WORSE, measured in A and not in B', broken.map(({ name, error }) => `${name}: ${error}`)],
+    ['measured in B, not in A', mended.map(({ name }) => name)],
+    ['only in A', onlyA.map(({ name }) => name)],
+    ['only in B', onlyB.map(({ name }) => name)],
+  ] as const;
+  return lists
+    .filter(([, names]) => names.length > 0)
+    .map(([head, names]) => `\n${head}:\n${names.map((name) => `- ${harmless(name)}\n`).join('')}`)
+    .join('');
+}
+
+function sumOf({ verdict, points, broken, tests }: Comparison, threshold: number, alpha: number): string {
+  const count = (wanted: string): number => points.filter((point) => point.verdict === wanted).length;
+  const worse = count('worse') + broken.length;
+  return `${verdict}: ${worse} points worse, ${count('better')} better, ${count('same')} the same (${tests} tests, threshold ${+(threshold * 100).toFixed(6)} %, alpha ${alpha})`;
+}

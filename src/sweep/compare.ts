@@ -1,0 +1,193 @@
+/** Two sets of measured points, point by point. Pure: what a store says comes in, verdicts go out. */
+import { parityOf } from './measure.js';
+import { holm, mannWhitney, medianRatio, type Ratio, smallestP } from './significance.js';
+import { median } from './stats.js';
+
+/** Which way is better. */
+export const METRICS = {
+  ttftMs: 'lower',
+  ttftQefficientMs: 'lower',
+  decodeTokensPerSecond: 'higher',
+  tokensPerSecondPerSequence: 'higher',
+  imagesPerSecond: 'higher',
+  latencyMs: 'lower',
+} as const;
+export type Metric = keyof typeof METRICS;
+export const DEFAULT_METRICS: readonly Metric[] = ['ttftMs', 'decodeTokensPerSecond', 'latencyMs'];
+
+export interface SidePoint {
+  readonly id: string;
+  readonly name: string;
+  readonly status: 'measured' | 'failed' | 'refused';
+  readonly samples: Readonly<Partial<Record<Metric, readonly number[]>>>;
+  /** Ids of each set of inputs; null where nothing was measured. */
+  readonly tokens: readonly (readonly number[])[] | null;
+  readonly noisy: boolean;
+  /** Code and text of what went wrong. */
+  readonly error?: string;
+}
+
+export interface Side {
+  readonly points: readonly SidePoint[];
+  /** Id of the point whose tokens are the reference. */
+  readonly reference: string | null;
+}
+
+export type Verdict = 'same' | 'better' | 'worse';
+
+export interface MetricComparison {
+  readonly metric: Metric;
+  readonly a: number;
+  readonly b: number;
+  readonly n: readonly [number, number];
+  /** Of B over A. */
+  readonly ratio: Ratio['ratio'];
+  readonly ci: Ratio['ci'];
+  readonly p: number;
+  /** Corrected for the number of tests. */
+  readonly pHolm: number;
+  readonly verdict: Verdict;
+}
+
+export interface PointComparison {
+  readonly id: string;
+  readonly name: string;
+  readonly metrics: readonly MetricComparison[];
+  /** `lost`: A agreed with its reference, B does not. Null: a side has no reference that was measured. */
+  readonly parity: 'same' | 'lost' | 'regained' | 'differs' | null;
+  /** Whether B's tokens are those of A. */
+  readonly tokens: 'same' | 'changed';
+  readonly noisy: boolean;
+  readonly verdict: Verdict;
+}
+
+export interface Comparison {
+  readonly verdict: Verdict;
+  readonly points: readonly PointComparison[];
+  /** Measured in A, failed or refused in B: worse whatever the speed. */
+  readonly broken: readonly { readonly id: string; readonly name: string; readonly error: string }[];
+  readonly mended: readonly { readonly id: string; readonly name: string }[];
+  readonly onlyA: readonly { readonly id: string; readonly name: string }[];
+  readonly onlyB: readonly { readonly id: string; readonly name: string }[];
+  readonly tests: number;
+  /** Tests that no difference, however large, could have made significant. */
+  readonly hopeless: number;
+  /** Repeats on each side from which on a test can become significant, when all have as many. */
+  readonly repeatsNeeded: number;
+}
+
+export interface CompareOptions {
+  readonly metrics: readonly Metric[];
+  /** Share of the median that counts as a difference: 0.05 is 5 %. */
+  readonly threshold: number;
+  readonly alpha: number;
+  readonly seed: number;
+}
+
+export function compareSides(a: Side, b: Side, options: CompareOptions): Comparison {
+  const [mine, theirs] = [byId(a.points), byId(b.points)];
+  const both = [...mine.values()].flatMap((left) => {
+    const right = theirs.get(left.id);
+    return right === undefined ? [] : [{ left, right }];
+  });
+  const measured = both.filter(({ left, right }) => left.status === 'measured' && right.status === 'measured');
+  const raw = measured.map(({ left, right }) => options.metrics.flatMap((metric) => tested(metric, left, right)));
+  const flat = raw.flat();
+  const corrected = holm(flat.map(({ p }) => p));
+  const tests = flat.length;
+  const hopeless = flat.filter(({ a: x, b: y }) => smallestP(x.length, y.length) * tests > options.alpha).length;
+  const references = { a: tokensOf(mine, a.reference), b: tokensOf(theirs, b.reference) };
+  let at = 0;
+  const points = measured.map(({ left, right }, i): PointComparison => {
+    const metrics = (raw[i] ?? []).map((test) => judged(test, corrected[at++] ?? 1, options));
+    const parity = parityChange(left, right, references);
+    const told: Verdict[] = [
+      ...metrics.map(({ verdict }) => verdict),
+      ...(parity === 'lost' ? ['worse' as const] : []),
+    ];
+    return {
+      id: left.id,
+      name: left.name,
+      metrics,
+      parity,
+      tokens: parityOf(right.tokens ?? [], left.tokens ?? []) === 'same' ? 'same' : 'changed',
+      noisy: left.noisy || right.noisy,
+      verdict: worst(told),
+    };
+  });
+  const broken = both
+    .filter(({ left, right }) => left.status === 'measured' && right.status !== 'measured')
+    .map(({ right }) => ({ ...named(right), error: right.error ?? right.status }));
+  const mended = both.filter(({ left, right }) => left.status !== 'measured' && right.status === 'measured');
+  return {
+    verdict: worst([...points.map(({ verdict }) => verdict), ...(broken.length > 0 ? ['worse' as const] : [])]),
+    points,
+    broken,
+    mended: mended.map(({ left }) => named(left)),
+    onlyA: [...mine.values()].filter(({ id }) => !theirs.has(id)).map(named),
+    onlyB: [...theirs.values()].filter(({ id }) => !mine.has(id)).map(named),
+    tests,
+    hopeless,
+    repeatsNeeded: repeatsNeeded(tests, options.alpha),
+  };
+}
+
+interface Tested {
+  readonly metric: Metric;
+  readonly a: readonly number[];
+  readonly b: readonly number[];
+  readonly p: number;
+}
+
+/** Nothing where a side has no such figure: a model that answered with one token has no decode rate. */
+function tested(metric: Metric, left: SidePoint, right: SidePoint): Tested[] {
+  const [a, b] = [left.samples[metric] ?? [], right.samples[metric] ?? []];
+  const usable = (samples: readonly number[]): boolean =>
+    samples.length > 0 && samples.every((sample) => Number.isFinite(sample)) && median(samples) > 0;
+  return usable(a) && usable(b) ? [{ metric, a, b, p: mannWhitney(a, b).p }] : [];
+}
+
+function judged({ metric, a, b, p }: Tested, pHolm: number, options: CompareOptions): MetricComparison {
+  const { ratio, ci } = medianRatio(a, b, options.seed);
+  const [middleA, middleB] = [median(a), median(b)];
+  const far = Math.abs(ratio - 1) > options.threshold;
+  const up = ratio > 1 === (METRICS[metric] === 'higher');
+  const verdict = pHolm > options.alpha || !far ? 'same' : up ? 'better' : 'worse';
+  return { metric, a: middleA, b: middleB, n: [a.length, b.length], ratio, ci, p, pHolm, verdict };
+}
+
+function parityChange(
+  left: SidePoint,
+  right: SidePoint,
+  references: { readonly a: SidePoint['tokens']; readonly b: SidePoint['tokens'] },
+): PointComparison['parity'] {
+  if (references.a === null || references.b === null) return null;
+  const before = parityOf(left.tokens ?? [], references.a) === 'same';
+  const after = parityOf(right.tokens ?? [], references.b) === 'same';
+  if (before) return after ? 'same' : 'lost';
+  return after ? 'regained' : 'differs';
+}
+
+function tokensOf(points: ReadonlyMap<string, SidePoint>, id: string | null): SidePoint['tokens'] {
+  return (id === null ? undefined : points.get(id))?.tokens ?? null;
+}
+
+/** The last row of a point counts. */
+function byId(points: readonly SidePoint[]): ReadonlyMap<string, SidePoint> {
+  return new Map(points.map((point) => [point.id, point]));
+}
+
+function named({ id, name }: SidePoint): { readonly id: string; readonly name: string } {
+  return { id, name };
+}
+
+function worst(verdicts: readonly Verdict[]): Verdict {
+  if (verdicts.includes('worse')) return 'worse';
+  return verdicts.includes('better') ? 'better' : 'same';
+}
+
+function repeatsNeeded(tests: number, alpha: number): number {
+  let repeats = 2;
+  while (repeats < 1000 && smallestP(repeats, repeats) * tests > alpha) repeats++;
+  return repeats;
+}

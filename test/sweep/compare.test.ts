@@ -1,0 +1,87 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type CompareOptions, compareSides, type Side, type SidePoint } from '../../src/sweep/compare.js';
+
+const options: CompareOptions = { metrics: ['latencyMs'], threshold: 0.05, alpha: 0.05, seed: 1 };
+const around = (middle: number, n = 5): number[] => Array.from({ length: n }, (_, i) => middle * (1 + (i - 2) * 0.001));
+
+function point(id: string, latency: readonly number[], more: Partial<SidePoint> = {}): SidePoint {
+  return { id, name: id, status: 'measured', samples: { latencyMs: latency }, tokens: [[1, 2]], noisy: false, ...more };
+}
+const side = (points: readonly SidePoint[], reference = 'p'): Side => ({ points, reference });
+const only = (before: SidePoint, after: SidePoint, more: Partial<CompareOptions> = {}) =>
+  compareSides(side([before]), side([after]), { ...options, ...more });
+
+test('worse only where significant and beyond the threshold', () => {
+  assert.is(only(point('p', around(100)), point('p', around(120))).verdict, 'worse');
+  assert.is(only(point('p', around(100)), point('p', around(80))).verdict, 'better');
+  const close = only(point('p', around(100)), point('p', around(103)));
+  assert.is(close.verdict, 'same', 'significant, but within 5 %');
+  assert.ok((close.points[0]?.metrics[0]?.pHolm ?? 1) < 0.05);
+  assert.is(only(point('p', around(100)), point('p', around(103)), { threshold: 0.02 }).verdict, 'worse');
+  const few = only(point('p', [100, 101, 102]), point('p', [200, 201, 202]));
+  assert.is(few.verdict, 'same', 'twice as slow, but 3 against 3');
+  assert.ok(Math.abs((few.points[0]?.metrics[0]?.p ?? 0) - 0.1) < 1e-12);
+  assert.is(few.hopeless, 1);
+  assert.is(few.repeatsNeeded, 4);
+});
+
+test('more is better for rates', () => {
+  const rate = (middle: number): SidePoint => point('p', [], { samples: { decodeTokensPerSecond: around(middle) } });
+  const metrics = ['decodeTokensPerSecond'] as const;
+  assert.is(only(rate(100), rate(80), { metrics }).verdict, 'worse');
+  assert.is(only(rate(80), rate(100), { metrics }).verdict, 'better');
+});
+
+test('p is corrected for all tests of all points', () => {
+  const sides = [100, 120].map((middle) =>
+    side(Array.from({ length: 10 }, (_, i) => point(`p${i}`, around(i === 0 ? middle : 100)))),
+  );
+  const [a, b] = sides;
+  if (a === undefined || b === undefined) throw new Error('two sides');
+  const result = compareSides(a, b, options);
+  assert.is(result.tests, 10);
+  // 2/252 × 10 is above 0.05: what would be significant alone is not among ten.
+  assert.is(result.verdict, 'same');
+  assert.is(result.hopeless, 10);
+  assert.is(result.repeatsNeeded, 6);
+});
+
+test('a point that leaves its reference is worse, however fast', () => {
+  const before = side([point('p', around(100)), point('q', around(100))]);
+  const after = side([point('p', around(100)), point('q', around(10), { tokens: [[1, 3]] })]);
+  const lost = compareSides(before, after, options);
+  assert.is(lost.verdict, 'worse');
+  assert.is(lost.points[1]?.parity, 'lost');
+  assert.is(lost.points[1]?.tokens, 'changed');
+  const regained = compareSides(after, before, { ...options, threshold: 20 });
+  assert.is(regained.verdict, 'same');
+  assert.is(regained.points[1]?.parity, 'regained');
+  const unknown = compareSides(
+    side([point('q', around(100))]),
+    side([point('q', around(100), { tokens: [[9]] })]),
+    options,
+  );
+  assert.is(unknown.points[0]?.parity, null);
+  assert.is(unknown.points[0]?.tokens, 'changed');
+});
+
+test('points of one side are listed; one that fails now is worse', () => {
+  const a = side([point('p', around(100)), point('a', around(1)), point('f', around(1))]);
+  const failed = point('f', [], { status: 'failed', samples: {}, tokens: null, error: 'WORKER_DIED: it ended' });
+  const b = side([point('p', around(100)), point('b', around(1)), failed]);
+  const result = compareSides(a, b, options);
+  assert.equal(result.onlyA, [{ id: 'a', name: 'a' }]);
+  assert.equal(result.onlyB, [{ id: 'b', name: 'b' }]);
+  assert.equal(result.broken, [{ id: 'f', name: 'f', error: 'WORKER_DIED: it ended' }]);
+  assert.is(result.verdict, 'worse');
+  assert.equal(compareSides(b, a, options).mended, [{ id: 'f', name: 'f' }]);
+});
+
+test('figures that are not there are not tested', () => {
+  const zero = point('p', [0, 0, 0, 0, 0]);
+  assert.is(only(zero, zero).tests, 0);
+  assert.is(only(point('p', around(1), { samples: {} }), point('p', around(1))).tests, 0);
+});
+
+test.run();
