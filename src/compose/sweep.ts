@@ -20,6 +20,8 @@ export interface SweepRequest {
   readonly allowPlugins: boolean;
   readonly shard?: { readonly index: number; readonly count: number };
   readonly signal?: AbortSignal;
+  /** What measures a point; default: a forked child under a watchdog. */
+  readonly run?: typeof runPoint;
   readonly onPlanned?: (planned: number, total: number) => void;
   /** All points are planned: what will run, and what is refused and why. */
   readonly onStart?: (points: number, refused: readonly Refused[], skipped: number) => void;
@@ -156,7 +158,7 @@ async function measurePoint(point: Point, request: SweepRequest): Promise<Result
   const load = loadavg()[0] ?? 0;
   const startedAt = new Date().toISOString();
   const started = performance.now();
-  const outcome = await runPoint(
+  const outcome = await (request.run ?? runPoint)(
     {
       recipe: sweep.recipe,
       set: [...(await pinned(request, changes)), ...changes.set],
