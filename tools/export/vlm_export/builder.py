@@ -1,15 +1,18 @@
 """A small ONNX graph builder: named values, f16-stored weights, local functions."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from .errors import Refused
 
 OPSET = 17
 IR_VERSION = 8
@@ -17,25 +20,38 @@ Dims = Sequence[int | str]
 
 
 @dataclass(frozen=True)
-class CpuTarget:
-    """Programs for ONNX Runtime on the processor: weights in f32 beside the graph, attention as one fused operator."""
+class Target:
+    """What a graph is built for."""
 
-    folder: Path
+    folder: Path | None = None  # weights are written into it while the graph is built; None keeps them in the graph
+    exact: bool = False  # calls without padded positions; ONNX Runtime's fused operators
+    half: bool = True  # weights stored f16
+    wrote: Callable[[int], None] = lambda count: None  # told the bytes of each weight
 
 
-CPU: ContextVar[CpuTarget | None] = ContextVar("cpu", default=None)
+TARGET: ContextVar[Target] = ContextVar("target", default=Target())
 
 
 @contextmanager
-def for_cpu(folder: Path) -> Iterator[None]:
-    """Graphs built inside are for the processor. Their weights are written to `folder` while they are built, so a
-    model needs no second copy in memory and may be larger than a protobuf message; save the graphs there too."""
-    folder.mkdir(parents=True, exist_ok=True)
-    token = CPU.set(CpuTarget(folder))
+def _as(target: Target) -> Iterator[None]:
+    if target.folder is not None:
+        target.folder.mkdir(parents=True, exist_ok=True)
+    token = TARGET.set(target)
     try:
         yield
     finally:
-        CPU.reset(token)
+        TARGET.reset(token)
+
+
+def for_cpu(folder: Path) -> AbstractContextManager[None]:
+    """Graphs built inside are for ONNX Runtime on the processor. Their f32 weights are written to `folder` while they are
+    built, so a model needs no second copy in memory and may be larger than a protobuf message; save the graphs there too."""
+    return _as(Target(folder, exact=True, half=False))
+
+
+def building(folder: Path | None, card: bool, wrote: Callable[[int], None]) -> AbstractContextManager[None]:
+    """Graphs for the processor or for the card's compiler, with weights beside them (`folder`) or inside."""
+    return _as(Target(folder, exact=not card, half=card, wrote=wrote))
 
 
 class WeightFile:
@@ -56,7 +72,7 @@ class WeightFile:
         with self.path.open("r+b" if self.path.exists() else "wb") as file:
             file.seek(self.end)
             array.tofile(file)
-        tensor = TensorProto(name=name, dims=array.shape, data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+        tensor = TensorProto(name=name, dims=array.shape, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), data_location=TensorProto.EXTERNAL)
         for key, value in (("location", self.path.name), ("offset", self.end), ("length", array.nbytes)):
             tensor.external_data.add(key=key, value=str(value))
         self.end += array.nbytes
@@ -73,15 +89,15 @@ class Builder:
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self.functions: dict[str, onnx.FunctionProto] = {}
-        self.cpu = CPU.get()
-        self._file = None if self.cpu is None else WeightFile(self.cpu.folder / f"{name}.onnx.data")
+        self.target = TARGET.get()
+        self._file = None if self.target.folder is None else WeightFile(self.target.folder / f"{name}.onnx.data")
         self.lengths: tuple[str, str] | None = None  # what fused attention asks of a chunk, once made
         self._count = 0
         self._constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
 
     def fuses(self, head_dim: int) -> bool:
         """Whether attention is ONNX Runtime's fused operator, which takes heads of 16, 32, 48 … alone."""
-        return self.cpu is not None and head_dim % 16 == 0
+        return self.target.exact and head_dim % 16 == 0
 
     def fresh(self, hint: str) -> str:
         self._count += 1
@@ -122,15 +138,14 @@ class Builder:
 
     def weight(self, name: str, array: np.ndarray, half: bool = True) -> str:
         """A weight: stored as f16 and cast to f32 (folded when a session is created), or kept f32."""
-        if self._file is not None:
-            self.initializers.append(self._file.add(name, np.ascontiguousarray(array, np.float32)))
-            return name
-        if not half:
-            self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name))
-            return name
-        stored = np.ascontiguousarray(array.astype(np.float16))
-        self.initializers.append(numpy_helper.from_array(stored, name))
-        return self.op("Cast", name, hint=f"{name}.f32", to=TensorProto.FLOAT)
+        half = half and self.target.half
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(array, np.float16 if half else np.float32)
+        if half and not np.isfinite(stored).all():
+            raise Refused(f"{name} has numbers that f16 does not hold", hint="a card computes in f16; --target cpu keeps f32")
+        self.initializers.append(numpy_helper.from_array(stored, name) if self._file is None else self._file.add(name, stored))
+        self.target.wrote(stored.nbytes)
+        return self.op("Cast", name, hint=f"{name}.f32", to=TensorProto.FLOAT) if half else name
 
     def linear(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray | None = None) -> str:
         """x @ weight.T + bias with weight [out, in] as torch keeps it."""
@@ -152,11 +167,29 @@ class Builder:
         graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, self.initializers)
         model = helper.make_model(
             graph, opset_imports=opsets, functions=list(self.functions.values()), producer_name=producer, ir_version=IR_VERSION)
-        if self.cpu is None:
+        if not self.target.exact and self._file is None:
             onnx.checker.check_model(model, full_check=False)
         return model
 
 
-def weights_of(state: dict[str, object], prefix: str) -> dict[str, np.ndarray]:
-    """The f32 numpy weights under a prefix, keyed by the rest of their names."""
-    return {k[len(prefix):]: v.float().numpy() for k, v in state.items() if k.startswith(prefix)}  # type: ignore[attr-defined]
+class Weights(Mapping[str, np.ndarray]):
+    """The f32 weights under a prefix, by the rest of their names. Each is read and converted when asked for."""
+
+    def __init__(self, state: Mapping[str, Any], prefix: str) -> None:
+        self.state, self.prefix = state, prefix
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.state[self.prefix + name].float().numpy()
+
+    def __contains__(self, name: object) -> bool:
+        return f"{self.prefix}{name}" in self.state
+
+    def __iter__(self) -> Iterator[str]:
+        return (name[len(self.prefix):] for name in self.state if name.startswith(self.prefix))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def weights_of(state: Mapping[str, Any], prefix: str) -> Weights:
+    return Weights(state, prefix)

@@ -85,7 +85,7 @@ def read_chunk(b: Builder, embed: str, image_token: int, hidden: int, vision_ran
     b.output(b.op("Add", image_idx, used), "image_idx_output", TensorProto.INT64, [1, 1])
     b.output(vision, "vision_embeds_RetainedState", TensorProto.FLOAT, vision_dims)
 
-    if b.cpu is not None:
+    if b.target.exact:
         return Chunk(merged, positions, b.op("ArgMax", positions, axis=1, keepdims=1))
     # A padded row becomes a copy of the row with the largest position: it writes the same cache slot
     # with the same values, so the scatter has no conflicting writes and the cache is left untouched.

@@ -1,6 +1,7 @@
 """The Granite decoder as a language program: Llama's layers with four multipliers, kept in the graph as they are."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from .builder import Builder
 from .cache import MASKED, Chunk, angle_tables, cache_layer, causal_mask, fused_attention, read_chunk, rope_tables, rotate, tied_logits
 from .qwen2 import rms_norm, silu
 
-Weights = dict[str, np.ndarray]
+Weights = Mapping[str, np.ndarray]
 
 
 def _attention(b: Builder, x: str, p: str, w: Weights, text: Any, layer: int, chunk: Chunk, rope: tuple[str, str], future: str | None) -> tuple[str, str]:

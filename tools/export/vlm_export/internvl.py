@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import onnx
 from onnx import TensorProto
 
 from .builder import Builder, weights_of
+from .checkpoint import Renamed
 from .qwen2 import language_program
 
-Weights = dict[str, np.ndarray]
+Weights = Mapping[str, np.ndarray]
+ROPE_TYPES = ("default", "dynamic")  # dynamic angles are the default ones up to max_position_embeddings, where the tables end
 
 
 def gelu(b: Builder, x: str) -> str:
@@ -92,9 +95,44 @@ def vision_program(config: Any, vision: Weights, projector: Weights) -> onnx.Mod
     return b.model()
 
 
-def export(config: Any, state: dict[str, Any]) -> dict[str, onnx.ModelProto]:
-    """Both programs of a model; `state` is keyed as InternVLForConditionalGeneration's state_dict."""
-    text = config.text_config
+def unsupported(config: Any) -> str | None:
+    """Why this architecture cannot be exported, from config.json alone; None when it can."""
+    vision, text = config.vision_config, config.text_config
+    size, patch = list(vision.image_size), list(vision.patch_size)
+    rope = (text.rope_parameters or {}).get("rope_type", "default") if hasattr(text, "rope_parameters") else "default"
+    factor = round(1 / config.downsample_ratio)
+    checks = [
+        (vision.model_type == "internvl_vision", f"the vision tower is {vision.model_type!r}, not 'internvl_vision'"),
+        (text.model_type == "qwen2", f"the text model is {text.model_type!r}, not 'qwen2'"),
+        (size[0] == size[1] and patch[0] == patch[1], f"tiles of {size} in patches of {patch} are not square"),
+        (size[0] % patch[0] == 0, f"image_size {size[0]} is no whole number of patches of {patch[0]}"),
+        (abs(factor * config.downsample_ratio - 1) < 1e-6 and size[0] // patch[0] % factor == 0, f"the patches of a tile cannot be joined by downsample_ratio {config.downsample_ratio}"),
+        (vision.hidden_act == "gelu", f"hidden_act of the vision tower is {vision.hidden_act!r}, not 'gelu'"),
+        (vision.norm_type in ("layer_norm", "rms_norm"), f"norm_type is {vision.norm_type!r}, not layer_norm or rms_norm"),
+        (config.vision_feature_layer == -1, f"vision_feature_layer is {config.vision_feature_layer}, not -1"),
+        (config.vision_feature_select_strategy == "default", "vision_feature_select_strategy is not 'default'"),
+        (config.projector_hidden_act == "gelu", f"projector_hidden_act is {config.projector_hidden_act!r}, not 'gelu'"),
+        (text.hidden_act == "silu", f"hidden_act of the text model is {text.hidden_act!r}, not 'silu'"),
+        (not getattr(text, "use_sliding_window", False), "use_sliding_window is set: attention would not be over the whole context"),
+        (rope in ROPE_TYPES, f"rope_type {rope!r} is not one of {', '.join(ROPE_TYPES)}"),
+    ]
+    return next((reason for holds, reason in checks if not holds), None)
+
+
+def canonical(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Names of every generation of checkpoint as today's state_dict: model.vision_tower.*, model.language_model.*, lm_head.*"""
+    def rename(name: str) -> str:
+        name = name.removeprefix("model.").replace("language_model.lm_head.", "lm_head.", 1).replace("language_model.model.", "language_model.", 1)
+        return name if name.startswith("lm_head.") else f"model.{name}"
+    return Renamed(state, rename)
+
+
+def export(config: Any, state: Mapping[str, Any]) -> dict[str, onnx.ModelProto]:
+    """Both programs of a model; `state` is keyed as any generation of InternVLForConditionalGeneration's checkpoints."""
+    reason = unsupported(config)
+    if reason is not None:
+        raise ValueError(reason)
+    state, text = canonical(state), config.text_config
     head = None if config.tie_word_embeddings else state["lm_head.weight"].float().numpy()
     return {
         "vision": vision_program(config, weights_of(state, "model.vision_tower."), weights_of(state, "model.multi_modal_projector.")),

@@ -4,6 +4,7 @@ pixel_values [tiles, 3, S, S] -> vision_embeds [tiles * tokens, H]: rank 2, tile
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from .cache import rotate
 from .internvl import gelu, layer_norm
 from .llama4_text import ROPE_TYPES, halves, language_program
 
-Weights = dict[str, np.ndarray]
+Weights = Mapping[str, np.ndarray]
 EPS = 1e-5  # of every LayerNorm of the tower: the reference leaves its `norm_eps` unused
 
 
@@ -121,7 +122,7 @@ def vision_program(config: Any, w: Weights, projector: Weights) -> onnx.ModelPro
     return b.model()
 
 
-def export(config: Any, state: dict[str, Any], static: bool = False) -> dict[str, onnx.ModelProto]:
+def export(config: Any, state: Mapping[str, Any], static: bool = False) -> dict[str, onnx.ModelProto]:
     """Both programs; `state` is keyed as Llama4ForConditionalGeneration's checkpoints. `static` as in language_program."""
     reason = unsupported(config)
     if reason is not None:

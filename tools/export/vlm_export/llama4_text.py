@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from .builder import Builder
 from .cache import MASKED, cache_layer, read_chunk, rotate
 from .qwen2 import rms_norm, silu
 
-Weights = dict[str, np.ndarray]
+Weights = Mapping[str, np.ndarray]
 ROPE_TYPES = ("default", "llama3")
 ROPE_STEP = 1024  # positions of a static program are looked up as steps of this many and the rest
 

@@ -6,6 +6,7 @@ Packed: pixel_values [1, tiles, 3, S, S] -> vision_embeds [1, T, H] for one imag
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ import onnx
 from onnx import TensorProto
 
 from .builder import Builder, weights_of
+from .checkpoint import Renamed
 from .granite import language_program
 from .internvl import gelu
 from .siglip import ACTIVATIONS, hidden_states
 
-Weights = dict[str, np.ndarray]
+Weights = Mapping[str, np.ndarray]
 # The one size that QEfficient folds into its graphs: width, height.
 PACKED_SIZE = (1610, 1109)
 
@@ -37,14 +39,12 @@ def unsupported(config: Any) -> str | None:
     return next((reason for holds, reason in checks if not holds), None)
 
 
-def canonical(state: dict[str, Any]) -> dict[str, Any]:
+def canonical(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """Names of every generation of checkpoint as one: vision_tower.*, multi_modal_projector.*, language_model.*, lm_head.*, image_newline."""
-    out = {}
-    for name, value in state.items():
+    def rename(name: str) -> str:
         name = name.removeprefix("model.").replace("language_model.lm_head.", "lm_head.", 1)
-        name = name.replace("language_model.model.", "language_model.", 1).replace("vision_tower.vision_model.", "vision_tower.", 1)
-        out[name] = value
-    return out
+        return name.replace("language_model.model.", "language_model.", 1).replace("vision_tower.vision_model.", "vision_tower.", 1)
+    return Renamed(state, rename)
 
 
 def packed_rows(config: Any, size: tuple[int, int]) -> tuple[int, np.ndarray]:
@@ -93,13 +93,15 @@ def vision_program(config: Any, vision: Weights, projector: Weights, newline: np
     return b.model()
 
 
-def export(config: Any, state: dict[str, Any], packed: bool = False) -> dict[str, onnx.ModelProto]:
+def export(config: Any, state: Mapping[str, Any], packed: bool = False) -> dict[str, onnx.ModelProto]:
     """Both programs of a model; `state` is keyed as any generation of LlavaNextForConditionalGeneration's checkpoints."""
     reason = unsupported(config)
     if reason is not None:
         raise ValueError(reason)
     w = canonical(state)
-    head = w.get("lm_head.weight")
+    # A tied head may be stored as well; the table it is tied to is then read once.
+    tied = getattr(config, "tie_word_embeddings", False)
+    head = None if tied else w.get("lm_head.weight")
     return {
         "vision": vision_program(config, weights_of(w, "vision_tower."), weights_of(w, "multi_modal_projector."), w["image_newline"].float().numpy(), packed),
         # No logits_scaling: LlavaNextForConditionalGeneration has a head of its own, which does not divide by it.

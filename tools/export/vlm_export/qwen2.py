@@ -1,6 +1,7 @@
 """The Qwen2 decoder as a language program of the dual-program contract."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from onnx import TensorProto
 from .builder import Builder
 from .cache import MASKED, Chunk, angle_tables, cache_layer, causal_mask, fused_attention, read_chunk, rope_tables, rotate, tied_logits
 
-Weights = dict[str, np.ndarray]
+Weights = Mapping[str, np.ndarray]
 
 
 def rms_norm(b: Builder, x: str, name: str, weight: np.ndarray, eps: float) -> str:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from .builder import Builder
 from .internvl import gelu, layer_norm
 
-Weights = dict[str, np.ndarray]
+Weights = Mapping[str, np.ndarray]
 
 
 def gelu_tanh(b: Builder, x: str) -> str:
