@@ -176,8 +176,9 @@ function symbolsOf(shapes: Readonly<Record<string, readonly number[]>>): Record<
   };
   put('batch_size', shapes.input_ids?.[0]);
   put('seq_len', shapes.input_ids?.[1]);
-  const cache = Object.entries(shapes).find(([n]) => n.startsWith('past_key'));
-  put('ctx_len', cache?.[1][2]);
+  // Layers of chunked attention keep a shorter cache: the longest one holds every position.
+  const caches = Object.entries(shapes).flatMap(([n, dims]) => (n.startsWith('past_key') ? (dims[2] ?? []) : []));
+  if (caches.length > 0) put('ctx_len', Math.max(...caches));
   put('comp_ctx_lengths', shapes.comp_ctx_lengths?.[0]);
   const pixels = shapes.pixel_values;
   put('num_patches', pixels?.length === 5 ? pixels[1] : pixels?.[0]);

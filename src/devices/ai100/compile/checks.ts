@@ -32,6 +32,7 @@ export function checkProgram(
     ...checkPorts(graph, family),
     ...checkAxes(graph, spec),
     ...checkExports(graph, spec),
+    ...checkChunks(graph, spec),
     ...(graph.role === 'language' ? checkLengths(spec, family) : []),
     ...checkOpset(graph),
     ...checkMemory(graph, spec, device),
@@ -114,6 +115,25 @@ function checkExports(graph: ProgramGraph, spec: ProgramSpec): readonly Problem[
         `export it ${how}, or leave ${symbol} out of \`shapes\``,
       ),
   );
+}
+
+/**
+ * A chunked layer's cache starts over behind each attention chunk. A prefill call that runs across that place overwrites
+ * keys that its own first positions still read.
+ */
+function checkChunks(graph: ProgramGraph, spec: ProgramSpec): readonly Problem[] {
+  if (!graph.inputs.some((p) => p.dims.includes('chunk_ctx_len'))) return [];
+  const wrong = spec.specializations.find(({ symbols: s }) => {
+    const { seq_len: seq = 1, ctx_len: ctx = 0, chunk_ctx_len: chunk = ctx } = s;
+    return chunk < ctx && chunk % seq !== 0;
+  })?.symbols;
+  if (wrong === undefined) return [];
+  return [
+    error(
+      `prefill_seq_len ${wrong['seq_len']} does not divide the attention chunk of ${wrong['chunk_ctx_len']}: a call across its end would give wrong answers`,
+      'choose a prefill_seq_len that divides it, such as 128, or a ctx_len no longer than the chunk',
+    ),
+  ];
 }
 
 function checkLengths(spec: ProgramSpec, family: FamilyModel): readonly Problem[] {

@@ -7,17 +7,23 @@ import { emulatedProgram } from '../../../../src/devices/ai100/compile/emulator-
 import { deriveSpecializations } from '../../../../src/devices/ai100/compile/specializations.js';
 import { describeProgram } from '../../../../src/devices/ai100/description.js';
 import { decodeIoDesc, encodeIoDesc } from '../../../../src/devices/ai100/io-desc.js';
-import { internvlSymbols } from '../../../../src/families/shared/symbols.js';
+import { internvlSymbols, llama4Symbols } from '../../../../src/families/shared/symbols.js';
 import { graphsOf, LAYOUTS, modelOf, must, planOf } from './fixtures.js';
 
 const test = suite('emulated programs');
 const graphs = graphsOf(must(LAYOUTS['internvl']));
 const model = modelOf(internvlSymbols(448, 256));
 
-function describe(role: 'vision' | 'language', device: Parameters<typeof planOf>[0], with_ = {}) {
+function describe(
+  role: 'vision' | 'language',
+  device: Parameters<typeof planOf>[0],
+  with_ = {},
+  graph = graphs[role],
+  symbols = model,
+) {
   const plan = planOf(device, with_);
-  const spec = must(deriveSpecializations(plan, model).find((s) => s.role === role));
-  const program = emulatedProgram(graphs[role], spec, must(plan.devices['main']), 1000);
+  const spec = must(deriveSpecializations(plan, symbols).find((s) => s.role === role));
+  const program = emulatedProgram(graph, spec, must(plan.devices['main']), 1000);
   const { name, bindings, sets } = program;
   const bytes = encodeIoDesc({
     programName: name,
@@ -33,6 +39,31 @@ function describe(role: 'vision' | 'language', device: Parameters<typeof planOf>
   rmSync(folder, { recursive: true });
   return { program, card };
 }
+
+test('caches of two lengths: ctx_len is the longer, whichever layer comes first', () => {
+  const { language } = graphsOf(must(LAYOUTS['llama4']));
+  // The second layer sees every position, the first looks back within its chunk.
+  const longer = <T extends { readonly name: string; readonly dims: readonly (number | string)[] }>(port: T): T =>
+    /^past_.*\.1/.test(port.name)
+      ? { ...port, dims: port.dims.map((d) => (d === 'chunk_ctx_len' ? 'ctx_len' : d)) }
+      : port;
+  const graph = { ...language, inputs: language.inputs.map(longer), outputs: language.outputs.map(longer) };
+  const symbols = modelOf(llama4Symbols(336, 144, 96));
+  const { card } = describe(
+    'language',
+    { shapes: { tiles: 17 } },
+    { ctx_len: 768, prefill_seq_len: 32 },
+    graph,
+    symbols,
+  );
+  assert.equal(
+    card.sets.map((s) => [s.shapes['past_key.0']?.[2], s.shapes['past_key.1']?.[2], s.symbols['ctx_len']]),
+    [
+      [96, 768, 768],
+      [96, 768, 768],
+    ],
+  );
+});
 
 test('the card device reads the shapes that were derived', () => {
   const { card } = describe(

@@ -8,7 +8,7 @@ import {
   mostTiles,
   shapeSetsOf,
 } from '../../../../src/devices/ai100/compile/specializations.js';
-import { internvlSymbols } from '../../../../src/families/shared/symbols.js';
+import { internvlSymbols, llama4Symbols } from '../../../../src/families/shared/symbols.js';
 import { codeOf } from '../../../text/helpers.js';
 import { graphsOf, LAYOUTS, modelOf, must, planOf, port } from './fixtures.js';
 
@@ -147,6 +147,23 @@ test('shapes that the export does not know are refused beforehand', () => {
     port('comp_ctx_lengths', ['comp_ctx_lengths'], 'int64'),
   ];
   assert.is(what({ ...graphs.language, inputs: [...graphs.language.inputs, ...extra] }), '');
+});
+
+test('chunked attention: a prefill length that does not divide the chunk is refused, unless the chunk holds every position', () => {
+  const chunked = graphsOf(must(LAYOUTS['llama4'])).language;
+  const model = modelOf(llama4Symbols(336, 144, 8192));
+  const refused = (graph: typeof chunked, prefill: number | readonly number[], ctx: number) => {
+    const plan = planOf({ shapes: { tiles: 17, prefill_seq_len: prefill } }, { ctx_len: ctx });
+    const [, language] = deriveSpecializations(plan, model);
+    return checkProgram(graph, must(language), { kind: 'ai100' }, model.family)
+      .filter((p) => p.severity === 'error')
+      .map((p) => p.what);
+  };
+  assert.equal(refused(chunked, [128, 1024], 16384), []);
+  assert.equal(refused(chunked, 3000, 8192), []);
+  assert.equal(refused(graphs.language, 3000, 16384), []);
+  const [what] = refused(chunked, [128, 3000], 16384);
+  assert.match(what ?? '', 'prefill_seq_len 3000 does not divide the attention chunk of 8192');
 });
 
 test('memory: half precision, MXFP6 and MXINT8, spread over the cards', () => {
