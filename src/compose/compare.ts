@@ -38,7 +38,7 @@ export async function compareStores(a: string, b: string, options: CompareOption
       hint: 'compare two runs of one sweep file; points match when all values of their axes are equal',
     });
   }
-  return { comparison, warnings: [...differences(left, right), ...doubts(comparison, left)] };
+  return { comparison, warnings: [...differences(left, right), ...doubts(comparison, left, right)] };
 }
 
 interface Read {
@@ -130,7 +130,7 @@ function differences(a: Read, b: Read): string[] {
   return told;
 }
 
-function doubts({ points, tests, hopeless, repeatsNeeded }: Comparison, a: Read): string[] {
+function doubts({ points, tests, hopeless, repeatsNeeded }: Comparison, a: Read, b: Read): string[] {
   const told: string[] = [];
   if (hopeless > 0) {
     const sizes = points.flatMap(({ metrics }) => metrics.map(({ n }) => n.join(' against ')));
@@ -141,10 +141,9 @@ function doubts({ points, tests, hopeless, repeatsNeeded }: Comparison, a: Read)
   }
   const changed = points.filter(({ tokens }) => tokens === 'changed').length;
   if (changed > 0) told.push(`the tokens of ${changed} points are not those of A`);
-  const unknown = points.filter(({ parity }) => parity === null).length;
-  if (unknown > 0) {
-    const side = hasReference(a) ? 'B' : 'A';
-    told.push(`parity is not known: the reference point of ${side} was not measured`);
+  const without = [...(hasReference(a) ? [] : ['A']), ...(hasReference(b) ? [] : ['B'])];
+  if (without.length > 0) {
+    told.push(`parity is not known: the reference point of ${without.join(' and of ')} was not measured`);
   }
   const noisy = points.filter((point) => point.noisy).length;
   if (noisy > 0) told.push(`${noisy} points are marked noisy: their spread is wider than the sweep allows`);

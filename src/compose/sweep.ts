@@ -46,7 +46,7 @@ export interface SweepResult {
 export async function runSweep(request: SweepRequest): Promise<SweepResult> {
   const { sweep, signal } = request;
   const all = pointsOf(sweep);
-  const reference = referenceOf(sweep, all);
+  const reference = await fittingReference(all, request);
   const store = await openStore(request, reference);
   try {
     const mine = inOrder(all, sweep.measure, request.shard);
@@ -71,6 +71,24 @@ export async function runSweep(request: SweepRequest): Promise<SweepResult> {
   } finally {
     await store.close();
   }
+}
+
+/**
+ * The point that the file names; else the first one that the planner takes: a refused one has no tokens, and nothing
+ * could be compared with it. All shards look through all points, so that they have the same reference.
+ */
+async function fittingReference(points: readonly Point[], request: SweepRequest): Promise<Point> {
+  const named = referenceOf(request.sweep, points);
+  if (request.sweep.parity?.reference !== undefined) return named;
+  for (const point of points) {
+    if (request.signal?.aborted === true) break;
+    const fits = await planPoint(point, request).then(
+      () => true,
+      () => false,
+    );
+    if (fits) return point;
+  }
+  return named;
 }
 
 /** Which points would run, and which are refused. */
