@@ -90,6 +90,12 @@ const RULES = [
   },
   { name: 'dataset', files: /^dataset\//, self: 'dataset/', may: ['contracts/', 'util/', 'runner/'] },
   { name: 'sweep', files: /^sweep\//, self: 'sweep/', may: ['contracts/', 'util/', 'runner/', 'dataset/'] },
+  {
+    name: 'report',
+    files: /^report\//,
+    self: 'report/',
+    may: ['contracts/', 'util/', /^sweep\/(?:measure|stats)\.ts$/, /^dataset\/store\.ts$/, /^recipe\/suggest\.ts$/],
+  },
   { name: 'compose', files: /^compose\//, self: 'compose/', may: [''], optional: true },
   { name: 'cli', files: /^cli\//, self: 'cli/', may: [''] },
 ];

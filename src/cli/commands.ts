@@ -13,6 +13,7 @@ import { lockCommand } from './commands/lock.js';
 import { registerModels } from './commands/models.js';
 import { packCommand } from './commands/pack.js';
 import { planCommand } from './commands/plan.js';
+import { reportCommand } from './commands/report.js';
 import { runCommand } from './commands/run.js';
 import { schemaCommand } from './commands/schema.js';
 import { selftestCommand } from './commands/selftest.js';
@@ -37,6 +38,7 @@ export function addCommands(program: Command, io: Io, json: boolean): Command {
     cacheCommand(io),
     sweepCommand(io),
     compareCommand(io),
+    reportCommand(io),
     lockCommand(io),
     verifyCommand(io),
     packCommand(io),
