@@ -73,8 +73,9 @@ async function described(
 
 function cacheBytesOf({ stateBytesPerToken, allowedShapes }: ProgramDescription): number {
   const slots = (allowedShapes ?? []).map(({ shapes }) => {
-    const cache = Object.entries(shapes).find(([name]) => name.startsWith('past_key'));
-    return (cache?.[1][0] ?? 0) * (cache?.[1][2] ?? 0);
+    const caches = Object.entries(shapes).flatMap(([name, dims]) => (name.startsWith('past_key') ? [dims] : []));
+    // An upper bound where layers of chunked attention keep a shorter cache.
+    return Math.max(0, ...caches.map((dims) => (dims[0] ?? 0) * (dims[2] ?? 0)));
   });
   return stateBytesPerToken * Math.max(0, ...slots);
 }

@@ -76,8 +76,11 @@ function contextOf(set: ShapeSet): number {
 
 function fitting(program: ProgramDescription, ctxLen: number): readonly ShapeSet[] {
   return (program.allowedShapes ?? []).filter((s) => {
-    const cache = Object.entries(s.shapes).find(([name]) => name.startsWith('past_key'));
-    const slots = cache?.[1][2] ?? s.symbols.ctx_len;
+    // Layers of chunked attention keep a shorter cache: the longest one holds every position.
+    const caches = Object.entries(s.shapes).flatMap(([name, dims]) =>
+      name.startsWith('past_key') ? (dims[2] ?? []) : [],
+    );
+    const slots = caches.length > 0 ? Math.max(...caches) : s.symbols.ctx_len;
     return slots === undefined || slots === ctxLen;
   });
 }

@@ -97,10 +97,12 @@ export class EmulatedPrograms {
     shapes: readonly IoShape[],
     inputs: Inputs,
   ): Promise<Outputs> {
-    const cache = table.bindings.find((b) => b.name.startsWith('past_key') && b.direction === 'in');
-    const dims = shapes[cache?.index ?? -1]?.dims ?? [];
-    const batch = dims[0] ?? inputs.input_ids?.dims[0] ?? 1;
-    const ctxLen = dims[2] ?? 1;
+    const caches = table.bindings.flatMap((b) =>
+      b.name.startsWith('past_key') && b.direction === 'in' ? [shapes[b.index]?.dims ?? []] : [],
+    );
+    const batch = caches[0]?.[0] ?? inputs.input_ids?.dims[0] ?? 1;
+    // Layers of chunked attention keep a shorter cache: slots beyond it are never written, and the graph masks them.
+    const ctxLen = Math.max(1, ...caches.map((dims) => dims[2] ?? 1));
     let kept = this.#kept.get(job.exec);
     if (kept === undefined) {
       kept = { state: null, vision: null };
