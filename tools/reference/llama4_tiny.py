@@ -1,7 +1,7 @@
 """A tiny random-weight model of Llama 4's architecture with its real image geometry, and what transformers' own `generate`
 makes of it: the goldens of whole runs.
 
-    python tools/reference/llama4_tiny.py [--out test/golden/llama4-tiny] [--checkpoint FOLDER]
+    python tools/reference/llama4_tiny.py [--out test/golden/llama4-tiny] [--checkpoint FOLDER] [--experts 2]
 
 Writes configuration, both programs and goldens; the checkpoint itself is kept only where --checkpoint says. Weights are
 numbers that f16 holds, so that storing them so loses nothing. Run from the root.
@@ -190,9 +190,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path("test/golden/llama4-tiny"))
     parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--experts", type=int, default=2, help="experts a token; published models and QEfficient's code have 1")
     args = parser.parse_args()
     torch.set_num_threads(1)
     write_folder(args.out)
+    written = json.loads((args.out / "config.json").read_text())
+    written["text_config"]["num_experts_per_tok"] = args.experts
+    dump(args.out / "config.json", written)
     config = AutoConfig.from_pretrained(args.out)
     model = Llama4ForConditionalGeneration(config).eval()
     fill(model, config.image_token_id)
