@@ -26,6 +26,7 @@ class Target:
     folder: Path | None = None  # weights are written into it while the graph is built; None keeps them in the graph
     exact: bool = False  # calls without padded positions; ONNX Runtime's fused operators
     half: bool = True  # weights stored f16
+    card: bool = False  # the compiler's operators, and indices out of range for padded positions and unused slots
     wrote: Callable[[int], None] = lambda count: None  # told the bytes of each weight
 
 
@@ -51,7 +52,7 @@ def for_cpu(folder: Path) -> AbstractContextManager[None]:
 
 def building(folder: Path | None, card: bool, wrote: Callable[[int], None]) -> AbstractContextManager[None]:
     """Graphs for the processor or for the card's compiler, with weights beside them (`folder`) or inside."""
-    return _as(Target(folder, exact=not card, half=card, wrote=wrote))
+    return _as(Target(folder, exact=not card, half=card, card=card, wrote=wrote))
 
 
 class WeightFile:
@@ -92,6 +93,7 @@ class Builder:
         self.target = TARGET.get()
         self._file = None if self.target.folder is None else WeightFile(self.target.folder / f"{name}.onnx.data")
         self.lengths: tuple[str, str] | None = None  # what fused attention asks of a chunk, once made
+        self.slots: tuple[str, str] | None = None  # what a card's reads of the cache share, once made
         self._count = 0
         self._constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
 
@@ -119,9 +121,9 @@ class Builder:
         self.nodes.append(node)
         return result
 
-    def call(self, function: onnx.FunctionProto, *args: str, out: str | None = None) -> str:
+    def call(self, function: onnx.FunctionProto, *args: str, out: str | None = None, **attributes: object) -> str:
         self.functions[function.name] = function
-        return self.op(function.name, *args, out=out, domain=function.domain)
+        return self.op(function.name, *args, out=out, domain=function.domain, **attributes)
 
     def const(self, value: object, dtype: type = np.int64) -> str:
         """A small constant, stored once per distinct value."""

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from .builder import OPSET, Builder
 
 DOMAIN = "com.qualcomm.cloud"
+INT32_MAX = 2**31 - 1  # an index out of range: a card drops such a write and reads anything there
 MASKED = -1.0e4  # stays finite in f16 after adding any score
 
 
@@ -50,6 +51,39 @@ def ctx_scatter() -> onnx.FunctionProto:
         DOMAIN, "CtxScatter", ["data", "position_ids", "updates"], ["output"], nodes, [helper.make_opsetid("", OPSET)])
 
 
+def ctx_gather() -> onnx.FunctionProto:
+    """CtxGather(data [B,H,C,D], ctx_indices [B,1,C]) -> data at those slots."""
+    node = helper.make_node
+    nodes = [
+        node("Constant", [], ["last"], value_ints=[-1]),
+        node("Shape", ["data"], ["lead"], start=0, end=2),
+        node("Shape", ["ctx_indices"], ["slots"], start=2, end=3),
+        node("Concat", ["lead", "slots"], ["full"], axis=0),
+        node("Expand", ["ctx_indices", "full"], ["flat"]),
+        node("Unsqueeze", ["flat", "last"], ["indices"]),
+        node("GatherND", ["data", "indices"], ["output"], batch_dims=2),
+    ]
+    return helper.make_function(DOMAIN, "CtxGather", ["data", "ctx_indices"], ["output"], nodes, [helper.make_opsetid("", OPSET)])
+
+
+def custom_rms_norm() -> onnx.FunctionProto:
+    """CustomRMSNorm(hidden_states, weight; epsilon). The compiler has its own, whose squares do not overflow f16."""
+    node = helper.make_node
+    epsilon = node("Constant", [], ["epsilon"])
+    epsilon.attribute.append(onnx.AttributeProto(name="value_float", ref_attr_name="epsilon", type=onnx.AttributeProto.FLOAT))
+    nodes = [
+        epsilon,
+        node("Mul", ["hidden_states", "hidden_states"], ["squares"]),
+        node("ReduceMean", ["squares"], ["mean"], axes=[-1], keepdims=1),
+        node("Add", ["mean", "epsilon"], ["shifted"]),
+        node("Sqrt", ["shifted"], ["root"]),
+        node("Div", ["hidden_states", "root"], ["unit"]),
+        node("Mul", ["unit", "weight"], ["output"]),
+    ]
+    return helper.make_function("com.qti.aisw.onnx", "CustomRMSNorm", ["hidden_states", "weight"], ["output"], nodes,
+                                [helper.make_opsetid("", OPSET)], attributes=["epsilon"])
+
+
 @dataclass(frozen=True)
 class Chunk:
     """What the layers need to know of one chunk of tokens."""
@@ -85,7 +119,7 @@ def read_chunk(b: Builder, embed: str, image_token: int, hidden: int, vision_ran
     b.output(b.op("Add", image_idx, used), "image_idx_output", TensorProto.INT64, [1, 1])
     b.output(vision, "vision_embeds_RetainedState", TensorProto.FLOAT, vision_dims)
 
-    if b.target.exact:
+    if b.target.exact or b.target.card:
         return Chunk(merged, positions, b.op("ArgMax", positions, axis=1, keepdims=1))
     # A padded row becomes a copy of the row with the largest position: it writes the same cache slot
     # with the same values, so the scatter has no conflicting writes and the cache is left untouched.
@@ -126,10 +160,27 @@ def cache_layer(b: Builder, layer: int, keys: str, values: str, positions: str, 
     for kind, update in (("key", keys), ("value", values)):
         dims = ["batch_size", heads, "ctx_len", head_dim]
         past = b.input(f"past_{kind}.{layer}", TensorProto.FLOAT, dims)
-        kept = b.call(ctx_scatter(), past, positions, update, out=f"past_{kind}.{layer}_RetainedState")
+        at = b.op("Where", b.op("Less", positions, b.const(0)), b.const(INT32_MAX), positions) if b.target.card else positions
+        kept = b.call(ctx_scatter(), past, at, update, out=f"past_{kind}.{layer}_RetainedState")
         b.output(kept, kept, TensorProto.FLOAT, dims)
-        out.append(kept)
+        out.append(read_slots(b, kept, positions, zeros=kind == "value") if b.target.card else kept)
     return out[0], out[1]
+
+
+def read_slots(b: Builder, kept: str, positions: str, zeros: bool) -> str:
+    """The cache [B, kv, C, D] with slots behind a row's largest position named out of range, so that a card skips them.
+
+    What it gives for them may be anything: scores there are replaced by the mask, but values are multiplied by a weight of
+    nought, which does not undo NaN, so they are set to zero.
+    """
+    if b.slots is None:
+        slots = b.op("Range", b.const(0), b.op("Squeeze", b.dim(kept, 2), b.const([0])), b.const(1))
+        slots = b.op("Reshape", slots, b.const([1, 1, -1]))
+        furthest = b.op("Unsqueeze", b.op("ReduceMax", positions, axes=[1], keepdims=1), b.const([2]))
+        unused = b.op("Greater", slots, furthest)
+        b.slots = b.op("Where", unused, b.const(INT32_MAX), slots), b.op("Unsqueeze", unused, b.const([3]))
+    rows = b.call(ctx_gather(), kept, b.slots[0])
+    return b.op("Where", b.slots[1], b.scalar(0.0), rows) if zeros else rows
 
 
 def fused_attention(b: Builder, layer: int, query: str, keys: str, values: str, chunk: Chunk, tables: tuple[str, str], heads: int, kv: int, dim: int, scale: float) -> str:

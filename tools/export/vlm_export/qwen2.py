@@ -9,12 +9,14 @@ import onnx
 from onnx import TensorProto
 
 from .builder import Builder
-from .cache import MASKED, Chunk, angle_tables, cache_layer, causal_mask, fused_attention, read_chunk, rope_tables, rotate, tied_logits
+from .cache import MASKED, Chunk, angle_tables, cache_layer, causal_mask, custom_rms_norm, fused_attention, read_chunk, rope_tables, rotate, tied_logits
 
 Weights = Mapping[str, np.ndarray]
 
 
 def rms_norm(b: Builder, x: str, name: str, weight: np.ndarray, eps: float) -> str:
+    if b.target.card:
+        return b.call(custom_rms_norm(), x, b.weight(name, weight), epsilon=float(eps))
     mean = b.op("ReduceMean", b.op("Mul", x, x), axes=[-1], keepdims=1)
     scaled = b.op("Div", x, b.op("Sqrt", b.op("Add", mean, b.scalar(eps))))
     return b.op("Mul", scaled, b.weight(name, weight))
