@@ -165,10 +165,16 @@ function reasonOf(error: unknown): string {
   const told = [
     [typeof where === 'string' ? where : '', textOf(what)].filter((part) => part !== '').join(': '),
     typeof expected === 'string' ? `expected ${expected}` : '',
-    typeof received === 'string' ? `received ${received}` : '',
+    typeof received === 'string' ? `received ${diagnosis(received)}` : '',
     textOf(hint),
   ].filter((part) => part !== '');
   return `${textOf(code)}: ${told.join('; ')}`;
+}
+
+/** Of a recipe's diagnostics what is wrong, without the excerpt that points at it. */
+function diagnosis(received: string): string {
+  const told = received.split('\n').filter((line) => line.startsWith('error['));
+  return told.length > 0 ? told.join('; ') : received;
 }
 
 /** A wrong answer is no trade-off; an emulated card's times stand beside those of another device for nothing. */

@@ -27,6 +27,8 @@ test('packed, installed in an empty folder, the command and the library run ther
     const paths = entry.files.map((f) => f.path);
     for (const needed of [
       'bin/vlm-run.js',
+      'assets/report.js',
+      'assets/report.css',
       'dist/cli/main.js',
       'dist/index.d.ts',
       'schemas/recipe.schema.json',
