@@ -191,6 +191,8 @@
     return list;
   }
 
+  const MOST_INTERVALS = 60;
+
   function drawPareto() {
     const figure = find('pareto');
     if (figure === null) return;
@@ -210,6 +212,9 @@
         ...point.marks.map((mark) => mark.text),
       ].join('\n');
     const line = { stroke: 'currentColor', strokeOpacity: 0.25 };
+    // Of many points the intervals would hide the points.
+    const few = points.length <= MOST_INTERVALS;
+    const spans = few ? points : front;
     draw(figure, {
       width: widthOf(figure),
       height: Math.min(460, Math.max(300, widthOf(figure) * 0.6)),
@@ -221,11 +226,11 @@
       y: { label: `↑ ${title(metricOf.get(throughput))}`, nice: true, zero: true },
       marks: [
         Plot.ruleY(
-          points.filter((point) => point.figures[latency].ci !== null),
+          spans.filter((point) => point.figures[latency].ci !== null),
           { x1: (p) => Math.max(p.figures[latency].ci[0], 1e-9), x2: (p) => p.figures[latency].ci[1], y, ...line },
         ),
         Plot.ruleX(
-          points.filter((point) => point.figures[throughput].ci !== null),
+          spans.filter((point) => point.figures[throughput].ci !== null),
           { y1: (p) => p.figures[throughput].ci[0], y2: (p) => p.figures[throughput].ci[1], x, ...line },
         ),
         Plot.line(front, { x, y, curve: 'step-after', stroke: '#0b8f68', strokeWidth: 2 }),
@@ -247,6 +252,8 @@
     });
     const used = KINDS.filter(({ key }) => points.some((point) => kindOf(point) === key));
     figure.append(legend(used));
+    const note = few ? 'Lines through a point are the 95 % intervals of its medians.' : 'Lines through a point of the front are the 95 % intervals of its medians.';
+    figure.append(element('figcaption', note, { class: 'note' }));
   }
 
   // ---- the ledger of each point
