@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packageRoot } from '../../src/util/package-root.js';
+import { Project } from '../cli/fakes/share.js';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const ROOT = packageRoot();
@@ -35,7 +36,7 @@ async function cli(folder: string, args: readonly string[]): Promise<{ readonly 
   const child = spawn(process.execPath, [MAIN, ...args], {
     cwd: ROOT,
     stdio: ['ignore', 'ignore', 'pipe'],
-    env: { ...process.env, XDG_CACHE_HOME: join(folder, 'cache') },
+    env: { ...process.env, VLM_RUN_CACHE: join(folder, 'cache') },
   });
   let err = '';
   child.stderr.on('data', (data) => {
@@ -78,12 +79,18 @@ test('a dataset keeps the rows that are finished, and goes on when there is room
   assert.is(new Set(ids(await read())).size, 40);
 });
 
-test('a pack leaves no half file', async ({ folder, disk, mounted }) => {
+test('a pack leaves no half file', async ({ disk, mounted }) => {
   if (!mounted) return;
-  const { code, err } = await cli(folder, ['pack', RECIPE, '--out', join(disk, 'x.vlm.tgz')]);
-  assert.is(code, 5);
-  assert.match(err, /^error\[OUTPUT_UNWRITABLE\]/m);
-  assert.equal(await readdir(disk), []);
+  // A project of its own: packing makes a lock beside the recipe.
+  const project = new Project();
+  try {
+    const { code, err } = await project.cli(['pack', project.recipe, '--out', join(disk, 'x.vlm.tgz')]);
+    assert.is(code, 5, err);
+    assert.match(err, /^error\[OUTPUT_UNWRITABLE\]/m);
+    assert.equal(await readdir(disk), []);
+  } finally {
+    project.remove();
+  }
 });
 
 test('a run says that its record cannot be written, and what is there is whole', async ({ folder, disk, mounted }) => {

@@ -100,10 +100,12 @@ const HEADS = ['point', 'figure', 'A', 'B', 'B / A', '95 % interval', 'p', 'p (H
 /** Markdown that also lines up in a terminal. */
 function tableOf({ points }: Comparison): string {
   const rows = points.flatMap((point) => {
-    const lines = point.metrics.map((metric, i) => [i === 0 ? harmless(point.name) : '', ...cells(metric)]);
+    // A bar in a value would be a cell of its own.
+    const name = harmless(point.name).replaceAll('|', '\\|');
+    const lines = point.metrics.map((metric, i) => [i === 0 ? name : '', ...cells(metric)]);
     const parity = parityText(point);
     if (parity === null) return lines;
-    return [...lines, [lines.length === 0 ? harmless(point.name) : '', 'tokens', '', '', '', '', '', '', parity]];
+    return [...lines, [lines.length === 0 ? name : '', 'tokens', '', '', '', '', '', '', parity]];
   });
   const widths = HEADS.map((head, i) => Math.max(head.length, ...rows.map((row) => (row[i] ?? '').length)));
   const line = (row: readonly string[]): string =>
