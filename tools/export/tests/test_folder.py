@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
 from tools.export.tests import test_export, test_llama4, test_llava_next
 from tools.export.vlm_export import folder as folder_module
@@ -22,7 +23,7 @@ from tools.export.vlm_export import preflight
 from tools.export.vlm_export.__main__ import main
 from tools.export.vlm_export.runtime import DualProgram
 
-OTHER = {"tokenizer.json": {"added_tokens": [{"id": test_export.IMAGE, "content": "<IMG_CONTEXT>"}]}, "tokenizer_config.json": {}, "preprocessor_config.json": {}}
+OTHER = {"tokenizer.json": {"added_tokens": [{"id": test_export.IMAGE, "content": "<IMG_CONTEXT>"}]}, "tokenizer_config.json": {}, "preprocessor_config.json": {}, "chat_template.jinja": {}}
 
 
 def write(folder: Path, config: dict[str, Any], state: dict[str, torch.Tensor]) -> Path:
@@ -177,6 +178,19 @@ class Written(Case):
                 code, done, err = self.run_cli(source, "--out", self.root / f"{kind}-{target}", "--target", target)
                 self.assertEqual((code, done.get("unused_tensors"), err), (0, 0 if kind == "llama4" else done.get("unused_tensors"), ""))
                 self.assertEqual(done["model_type"], kind)
+
+
+    def test_a_tokenizer_is_made_of_vocabulary_and_merges(self) -> None:
+        source, out = self.root / "source", self.root / "made"
+        source.mkdir()
+        out.mkdir()
+        (source / "vocab.json").write_text(json.dumps({"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3}))
+        (source / "merges.txt").write_text("#version: 0.2\na b\n")
+        added = {"content": "<IMG_CONTEXT>", "special": True, "lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
+        (source / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": {"4": added}}))
+        folder_module.write_tokenizer(source, out)
+        made = Tokenizer.from_file(str(out / "tokenizer.json"))
+        self.assertEqual(made.encode("abb<IMG_CONTEXT>a").ids, [2, 1, 4, 0])
 
 
 class Refusals(Case):

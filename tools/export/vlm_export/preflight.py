@@ -53,6 +53,21 @@ def check_kind(raw: dict[str, Any]) -> str:
     return str(kind)
 
 
+def has_template(folder: Path) -> bool:
+    """In a file of its own, or inside one of those that have kept it."""
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+        try:
+            if json.loads((folder / name).read_text()).get("chat_template"):
+                return True
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, AttributeError) as error:
+            raise Refused(f"{name} cannot be read: {error}", hint="fetch it again") from error
+    return False
+
+
 def check_files(folder: Path, exporter: Exporter) -> None:
     missing = []
     if not (folder / "tokenizer.json").is_file() and not all((folder / n).is_file() for n in ("vocab.json", "merges.txt")):
@@ -61,6 +76,8 @@ def check_files(folder: Path, exporter: Exporter) -> None:
         missing.append("tokenizer_config.json")
     if exporter.processor and not any((folder / n).is_file() for n in ("preprocessor_config.json", "processor_config.json")):
         missing.append("preprocessor_config.json or processor_config.json")
+    if exporter.processor and not has_template(folder):
+        missing.append("chat_template.jinja")
     if missing:
         raise Refused(f"missing beside config.json: {', '.join(missing)}",
                       hint="copy them from the model's repository, or write the two programs alone with --programs-only")
