@@ -161,7 +161,7 @@ class Written(Case):
         out = self.root / "out"
         self.run_cli(source, "--out", out)
         before = {p.name: p.read_bytes() for p in out.iterdir()}
-        for error, code in ((OSError("disk"), 5), (KeyboardInterrupt(), 130), (MemoryError(), 5)):
+        for error, code in ((OSError("disk"), 5), (KeyboardInterrupt(), 130), (MemoryError(), 5), (KeyError("norm"), 5)):
             with mock.patch.object(folder_module.onnx, "save", side_effect=error):
                 self.assertEqual(self.run_cli(source, "--out", out, "--force")[0], code)
                 self.assertEqual(self.run_cli(source, "--out", self.root / "new")[0], code)

@@ -87,6 +87,8 @@ def main(arguments: list[str] | None = None) -> int:
         return fail("there is not enough memory", "close other programs; the largest single tensor has to fit three times", 5, args.json)
     except OSError as error:
         return fail(f"a file could not be read or written: {error}", "look at the disk's space and permissions", 5, args.json)
+    except Exception as error:  # noqa: BLE001  what the checks let through is a defect, and is reported as one
+        return fail(f"the export failed: {type(error).__name__}: {error}", "this is a defect of the exporter: report it with the checkpoint's config.json", 5, args.json)
     if args.json:
         print(json.dumps(done, indent=2, ensure_ascii=False))
     else:
