@@ -29,6 +29,7 @@ import {
   type WarmTask,
   type WorkerTask,
 } from './protocol.js';
+import { TextPieces } from './text-pieces.js';
 import { ownBuffers, transferList, uncloneable } from './values.js';
 
 /** Where a worker finds things; each call may load modules. */
@@ -170,15 +171,17 @@ class Worker {
 
   async #node(task: NodeTask, received: number, spans: ClockSpan[], record: Record_): Promise<void> {
     let outcome: Outcome;
+    const text = new TextPieces((item, piece) => task.port.postMessage({ type: 'text', item, piece }));
     try {
       // First of all: what this task was the last to want must not outlive it, whatever happens.
       const items = resolveAll(this.#kept, task.items);
       const module = await this.#module(task.kind, task.plugin, record);
-      const results = checkResults(task, await module.run(items, this.#context(task, record)));
+      const results = checkResults(task, await module.run(items, this.#context(task, record, text)));
       outcome = { results: results.map((result, item) => this.#keep(task, result, item)) };
     } catch (error) {
       outcome = { error: asVlmError(error, task.node).at(`node "${task.node}"`).toData() };
     }
+    text.flush();
     spans.push({ stage: task.stage, node: task.node, start: received, end: monotonicMs() });
     try {
       this.#end(task, spans, outcome);
@@ -199,8 +202,12 @@ class Worker {
     task.port.postMessage(end, transferList(outcome.results));
   }
 
-  #context(task: NodeTask, record: Record_): NodeContext {
-    const post = (message: NodeMessage): void => task.port.postMessage(message);
+  #context(task: NodeTask, record: Record_, text: TextPieces): NodeContext {
+    // What was generated before comes before.
+    const post = (message: NodeMessage): void => {
+      text.flush();
+      task.port.postMessage(message);
+    };
     return {
       node: task.node,
       options: task.options,
@@ -216,11 +223,12 @@ class Worker {
       },
       span: (stage, start, end = performance.now()) =>
         record(stage, start + this.#threadOrigin, end + this.#threadOrigin),
-      emitText: (item, piece) => post({ type: 'text', item, piece }),
+      emitText: (item, piece) => text.add(item, piece),
       progress: (done, total, unit) => post({ type: 'progress', done, total, unit }),
       notice: (message) => post({ type: 'notice', message }),
       ...(task.embeddings === undefined ? {} : { embeddings: this.#cache(task.embeddings, task) }),
       checkCancelled: () => {
+        text.flushDue();
         if (Atomics.load(task.cancel, 0) !== 0) throw new VlmError('CANCELLED', { what: 'The run was cancelled' });
       },
     };
