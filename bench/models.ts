@@ -5,13 +5,14 @@
  * code 1); those of llama.cpp are compared up to the first that differs.
  *
  *   npx tsc -p tsconfig.json && node .build/bench/models.js SIZE --python PYTHON [--dir DIR] [--llama DIR] [--gguf DIR]
- *     [--prompt 512] [--steps 32] [--repeats 2] [--rounds 3] [--threads 2] [--layers N] [--keep]
+ *     [--prompt 512] [--steps 32] [--repeats 2] [--rounds 3] [--threads 2] [--layers N] [--log FILE] [--keep]
  *
  * SIZE: internvl-1b or granite-2b. DIR of --dir holds the models (made when missing; 15 to 30 GB), of --llama an
  * installed node-llama-cpp (installed into a temporary folder when not given; linux x64), of --gguf the `gguf` package.
+ * --log appends what each process measured as it ends, one JSON line each: a run cut short keeps what it has.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -70,6 +71,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: 'string', default: '3' },
     threads: { type: 'string', default: '2' },
     layers: { type: 'string' },
+    log: { type: 'string' },
     keep: { type: 'boolean', default: false },
   },
 });
@@ -313,7 +315,9 @@ async function main(): Promise<void> {
     const all = new Map<Side, Result[]>(SIDES.map((s) => [s, []]));
     for (let round = 0; round < rounds; round++) {
       for (const side of SIDES) {
-        all.get(side)?.push(spawnSide(side, dir, llama));
+        const result = spawnSide(side, dir, llama);
+        all.get(side)?.push(result);
+        if (values.log !== undefined) appendFileSync(values.log, `${JSON.stringify({ size, round, side, result })}\n`);
         process.stderr.write(`round ${round + 1} of ${rounds}: ${side}\n`);
       }
     }
