@@ -26,14 +26,15 @@ async function measure(task: PointTask): Promise<PointMeasured> {
     1,
     ...plan.nodes.map((node) => Number(node.options['batch_size'] ?? 1)).filter(Number.isInteger),
   );
-  const rounds = task.warmup + Math.max(task.repeats, Math.ceil(task.inputs.length / size));
+  const perRound = batchesPerRound(task.inputs.length, size);
+  const total = (task.warmup + task.repeats) * perRound;
   const batches: Batch[] = [];
   let finished = 0;
   let wake: () => void = () => undefined;
   let failed: VlmError | undefined;
   const items = async function* (): AsyncGenerator<LoadedInputs> {
-    for (let round = 0; round < rounds; round++) {
-      while (round - finished >= task.inFlight && failed === undefined) {
+    for (let at = 0; at < total; at++) {
+      while (at - finished >= task.inFlight && failed === undefined) {
         await new Promise<void>((resolve) => {
           wake = resolve;
         });
@@ -42,8 +43,8 @@ async function measure(task: PointTask): Promise<PointMeasured> {
       // Read before the clock starts: the disk is not what is measured.
       const loaded: LoadedInputs[] = [];
       for (let i = 0; i < size; i++)
-        loaded.push(await loadInputs(plan, inputsOf(task, round * size + i), { cwd: task.folder }));
-      batches[round] = { start: performance.now(), end: 0, left: size, items: [] };
+        loaded.push(await loadInputs(plan, inputsOf(task, at * size + i), { cwd: task.folder }));
+      batches[at] = { start: performance.now(), end: 0, left: size, items: [] };
       yield* loaded;
     }
   };
@@ -59,23 +60,34 @@ async function measure(task: PointTask): Promise<PointMeasured> {
       if (batch.left === 0) {
         batch.end = performance.now();
         finished++;
-        tell({ type: 'progress', done: finished, total: rounds });
+        tell({ type: 'progress', done: finished, total });
       }
       wake();
     },
   });
   if (failed !== undefined) throw failed;
   if (result.error !== undefined) throw VlmError.fromData(result.error);
-  const measured: readonly BatchRecord[] = batches.slice(task.warmup);
+  const measured = roundsOf(batches, perRound).slice(task.warmup);
   const emulated = result.ledger.lanes.some((lane) => lane.emulated === true);
   return {
-    figures: figuresOf(measured, task.seed),
+    figures: figuresOf(measured, batches[task.warmup * perRound - 1]?.end, task.seed),
     coldTtftMs: task.warmup > 0 ? (batches[0]?.items[0]?.metrics?.ttftMs ?? null) : null,
     peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
     ledger: result.ledger,
     tokens: tokensOf(task, batches, size),
     emulated,
   };
+}
+
+/** Fewest batches of `size` that hold every set of inputs equally often: then all rounds are the same work. */
+function batchesPerRound(inputs: number, size: number): number {
+  let [a, b] = [inputs, size];
+  while (b > 0) [a, b] = [b, a % b];
+  return inputs / a;
+}
+
+function roundsOf(batches: readonly Batch[], perRound: number): BatchRecord[][] {
+  return Array.from({ length: batches.length / perRound }, (_, i) => batches.slice(i * perRound, (i + 1) * perRound));
 }
 
 function inputsOf(task: PointTask, item: number): PointTask['inputs'][number] {
@@ -85,9 +97,9 @@ function inputsOf(task: PointTask, item: number): PointTask['inputs'][number] {
 /** Ids of each set of inputs, from the first batch that had it. Two answers to one question are a defect. */
 function tokensOf(task: PointTask, batches: readonly Batch[], size: number): number[][] {
   const tokens: number[][] = [];
-  for (const [round, batch] of batches.entries()) {
+  for (const [at, batch] of batches.entries()) {
     for (const [i, record] of batch.items.entries()) {
-      const input = (round * size + i) % task.inputs.length;
+      const input = (at * size + i) % task.inputs.length;
       tokens[input] ??= [...(record.generatedIds ?? [])];
     }
   }

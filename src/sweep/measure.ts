@@ -17,7 +17,7 @@ export interface PointFigures {
   /** Tokens after the first of all rows of a batch, over the time of its decode steps. */
   readonly decodeTokensPerSecond: Statistic;
   readonly tokensPerSecondPerSequence: Statistic;
-  /** Over the whole batch, preprocessing included. */
+  /** Over the time in which a batch was under way, preprocessing included. */
   readonly imagesPerSecond: Statistic;
   readonly latencyMs: Statistic;
   readonly latencyPercentiles: { readonly p50: number; readonly p95: number; readonly p99: number };
@@ -36,29 +36,56 @@ export interface PointMeasured {
   readonly emulated: boolean;
 }
 
-export function figuresOf(batches: readonly BatchRecord[], seed: number): PointFigures {
-  const of = (value: (batch: BatchRecord) => number): Statistic => statistic(batches.map(value), seed);
-  const mean = (batch: BatchRecord, value: (item: ItemRecord) => number): number =>
-    batch.items.reduce((sum, item) => sum + value(item), 0) / batch.items.length;
-  const latencies = batches.map(({ start, end }) => end - start);
+/**
+ * Samples are one a round: `rounds` are repeats of the same batches in the same order, so what differs between two
+ * samples is the measurement and not the inputs. `before` is when the batch ahead of the first round was done.
+ */
+export function figuresOf(
+  rounds: readonly (readonly BatchRecord[])[],
+  before: number | undefined,
+  seed: number,
+): PointFigures {
+  const of = (value: (item: ItemRecord) => number, join: (batch: readonly number[]) => number): Statistic =>
+    statistic(
+      rounds.map((round) => mean(round.map(({ items }) => join(items.map(value))))),
+      seed,
+    );
+  const decode = (item: ItemRecord): number => item.metrics?.decodeTokensPerSecond ?? 0;
+  const latencies = rounds.map((round) => round.map(({ start, end }) => end - start));
+  const all = latencies.flat();
   return {
-    ttftMs: of((batch) => mean(batch, (item) => item.metrics?.ttftMs ?? Number.NaN)),
-    ttftQefficientMs: of((batch) => mean(batch, (item) => item.metrics?.ttftQefficientMs ?? Number.NaN)),
-    decodeTokensPerSecond: of((batch) =>
-      batch.items.reduce((sum, item) => sum + (item.metrics?.decodeTokensPerSecond ?? 0), 0),
-    ),
-    tokensPerSecondPerSequence: of((batch) => mean(batch, (item) => item.metrics?.decodeTokensPerSecond ?? 0)),
-    imagesPerSecond: of((batch) => {
-      const images = batch.items.reduce((sum, item) => sum + item.images.length, 0);
-      return (images / (batch.end - batch.start)) * 1000;
-    }),
-    latencyMs: of(({ start, end }) => end - start),
-    latencyPercentiles: {
-      p50: percentile(latencies, 0.5),
-      p95: percentile(latencies, 0.95),
-      p99: percentile(latencies, 0.99),
-    },
+    ttftMs: of((item) => item.metrics?.ttftMs ?? Number.NaN, mean),
+    ttftQefficientMs: of((item) => item.metrics?.ttftQefficientMs ?? Number.NaN, mean),
+    decodeTokensPerSecond: of(decode, sum),
+    tokensPerSecondPerSequence: of(decode, mean),
+    imagesPerSecond: statistic(imageRates(rounds, before), seed),
+    latencyMs: statistic(latencies.map(mean), seed),
+    latencyPercentiles: { p50: percentile(all, 0.5), p95: percentile(all, 0.95), p99: percentile(all, 0.99) },
   };
+}
+
+/**
+ * Images of each round a second of the time in which a batch of it was under way and no earlier round was: batches of
+ * a queue overlap and must not be counted twice; what lies between two batches (reading inputs) is not the run's.
+ */
+function imageRates(rounds: readonly (readonly BatchRecord[])[], before: number | undefined): number[] {
+  let done = before ?? Number.NEGATIVE_INFINITY;
+  return rounds.map((round) => {
+    let busy = 0;
+    for (const { start, end } of [...round].sort((a, b) => a.start - b.start)) {
+      busy += Math.max(0, end - Math.max(start, done));
+      done = Math.max(done, end);
+    }
+    return (sum(round.map(({ items }) => sum(items.map(({ images }) => images.length)))) / busy) * 1000;
+  });
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+function mean(values: readonly number[]): number {
+  return sum(values) / values.length;
 }
 
 /** Where two answers part: `same`, or the first set of inputs and token that differ. */

@@ -103,10 +103,16 @@ export const SWEEP_SCHEMA = {
           type: 'integer',
           minimum: 0,
           default: 1,
-          description: 'Batches before the first measured one.',
+          description: 'Repeats before the first measured one.',
           examples: [2],
         },
-        repeats: { type: 'integer', minimum: 1, default: 5, description: 'Measured batches.', examples: [10] },
+        repeats: {
+          type: 'integer',
+          minimum: 1,
+          default: 5,
+          description: 'Measured repeats: each is the fewest batches that hold all inputs equally often.',
+          examples: [10],
+        },
         threads: {
           type: 'integer',
           minimum: 1,
