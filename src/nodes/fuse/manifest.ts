@@ -8,10 +8,10 @@ export const manifest: NodeManifest = {
   inputs: {
     text: { kind: 'text', description: 'The generated text.' },
     image: {
-      kind: 'image',
+      kind: ['image', 'messages'],
       required: false,
       many: true,
-      description: 'The image or images that boxes refer to.',
+      description: 'The image or images that boxes refer to, or the conversation that shows them.',
     },
   },
   outputs: { answer: { kind: 'answer', description: 'Text, boxes in pixels, and what else was asked for.' } },
@@ -26,9 +26,8 @@ export const manifest: NodeManifest = {
     image: {
       type: 'integer',
       minimum: 1,
-      default: 1,
       description:
-        'Which image boxes refer to and are drawn into, counted from 1: the text itself does not say, so ask about one image at a time.',
+        'Which image boxes refer to and are drawn into, counted from 1: the text itself does not say, so ask about one image at a time. Without it, the first image; of a conversation, the first of the last message that shows one. A run says so when there are several.',
       examples: [2],
     },
     schema: {

@@ -6,10 +6,12 @@ import type {
   CompletionValue,
   GroundedBox,
   ImageValue,
+  MessagesValue,
   PortValue,
   TextValue,
 } from '../../contracts/ports.js';
 import { readImageSize } from '../../image/decode.js';
+import { imageOrder } from '../../prompt/plan.js';
 import { GROUNDING_TAGS, parseGrounding } from './grounding.js';
 import { type StructuredReader, structuredReader } from './structured.js';
 
@@ -40,8 +42,9 @@ function isItemError({ code }: VlmError): boolean {
 
 async function fuse(item: NodeInputs, reader: StructuredReader | null, context: NodeContext): Promise<AnswerValue> {
   const completion = textInput(item);
-  const number = imageNumber(context);
-  const image = imageInput(item, number);
+  const pictures = picturesOf(item);
+  const number = imageNumber(context, pictures);
+  const image = pictures.images[number - 1];
   const source = await markedText(completion, context);
   const exif = context.options['exif_orientation'] !== false;
   // Without a picture there are no pixels to map to: the markup stays readable in the text.
@@ -49,6 +52,7 @@ async function fuse(item: NodeInputs, reader: StructuredReader | null, context: 
     image === undefined
       ? { text: completion.text, boxes: [] }
       : parseGrounding(source, readImageSize(image.bytes, { name: image.name, exif }), number - 1);
+  if (boxes.length > 0) tellWhich(context, pictures.images.length, number);
   const overlay =
     image === undefined ? undefined : await drawn(image, number - 1, boxes, exif, context.options['overlay']);
   return {
@@ -61,20 +65,48 @@ async function fuse(item: NodeInputs, reader: StructuredReader | null, context: 
   };
 }
 
-function imageNumber({ options }: NodeContext): number {
-  return typeof options['image'] === 'number' ? options['image'] : 1;
+/** The images of a prompt, and which of them an answer is about when nobody says. */
+interface Pictures {
+  readonly images: readonly ImageValue[];
+  /** Counted from 1. */
+  readonly asked: number;
 }
 
-/** The image that boxes refer to; none for a prompt without any. */
-function imageInput(item: NodeInputs, number: number): ImageValue | undefined {
-  const images = list(item['image']).filter((value): value is ImageValue => value.kind === 'image');
-  if (images.length === 0 || images.length >= number) return images[number - 1];
+function picturesOf(item: NodeInputs): Pictures {
+  const values = list(item['image']);
+  const conversation = values.find((value): value is MessagesValue => value.kind === 'messages');
+  if (conversation !== undefined) return { images: conversation.images, asked: lastShown(conversation) };
+  return { images: values.filter((value): value is ImageValue => value.kind === 'image'), asked: 1 };
+}
+
+/** The first image of the last message that shows any: later turns may ask about a new picture. */
+function lastShown({ messages, images }: MessagesValue): number {
+  const shown = messages.map(({ content }) =>
+    typeof content === 'string' ? 0 : content.filter((part) => part.type === 'image').length,
+  );
+  const last = shown.findLastIndex((count) => count > 0);
+  if (last < 0) return 1;
+  const before = shown.slice(0, last).reduce((n, count) => n + count, 0);
+  return (imageOrder(messages, images.length)[before] ?? 0) + 1;
+}
+
+/** Counted from 1. None of the images is meant where there are none. */
+function imageNumber({ options }: NodeContext, { images, asked }: Pictures): number {
+  const number = typeof options['image'] === 'number' ? options['image'] : asked;
+  if (images.length === 0 || images.length >= number) return number;
   throw new VlmError('OPTION_INVALID', {
     what: 'Boxes are to refer to an image that the prompt does not have',
     expected: images.length === 1 ? '`image: 1`, the only one' : `\`image\` from 1 to ${images.length}`,
     received: `\`image: ${number}\``,
     where: 'option `image`',
   });
+}
+
+function tellWhich(context: NodeContext, count: number, number: number): void {
+  if (count < 2 || typeof context.options['image'] === 'number') return;
+  context.notice?.(
+    `boxes are taken to be of image ${number} of ${count}: the text does not say which; the option \`image\` of "${context.node}" names another`,
+  );
 }
 
 function textInput(item: NodeInputs): TextValue | CompletionValue {

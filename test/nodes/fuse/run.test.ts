@@ -2,8 +2,8 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ItemResult, NodeContext, NodeInputs } from '../../../src/contracts/node.js';
-import type { AnswerValue, CompletionValue, ImageValue } from '../../../src/contracts/ports.js';
+import type { ChatMessage, ContentPart, ItemResult, NodeContext, NodeInputs } from '../../../src/contracts/node.js';
+import type { AnswerValue, CompletionValue, ImageValue, MessagesValue } from '../../../src/contracts/ports.js';
 import { openModel } from '../../../src/model/context.js';
 import { run } from '../../../src/nodes/fuse/run.js';
 import { packageRoot } from '../../../src/util/package-root.js';
@@ -81,6 +81,37 @@ test('boxes refer to the image that the option names', async () => {
   assert.is(failed?.ok === false ? failed.error.code : 'ok', 'OPTION_INVALID');
   const alone = await fuse({ text: { kind: 'text', text: GROUNDED } }, { image: 2 });
   assert.equal(alone.boxes, []);
+});
+
+test('of several images the first is meant, of a conversation the last that was shown; the run is told', async () => {
+  const images = [await picture(200, 100), await picture(1000, 500), await picture(400, 200)];
+  const told: string[] = [];
+  const ask = async (image: NonNullable<NodeInputs['image']>, options: Record<string, unknown> = {}) => {
+    const listening = { ...context({ overlay: 'png', ...options }), notice: (text: string) => told.push(text) };
+    const answer = answerOf((await run([{ text: completion(GROUNDED), image }], listening))[0]);
+    const { width = 0 } = await sharp(answer.overlay?.bytes).metadata();
+    return [answer.boxes[0]?.image, answer.boxes[0]?.box[2], width];
+  };
+  const turn = (...content: ContentPart[]) => ({ role: 'user', content });
+  const words = { type: 'text', text: 'And here?' } as const;
+  const talk = (...messages: ChatMessage[]): MessagesValue => ({ kind: 'messages', messages, images });
+  assert.equal(await ask(images), [0, 100, 200]);
+  assert.match(told[0] ?? '', 'image 1 of 3');
+  const counted = talk(turn({ type: 'image' }), turn({ type: 'image' }, { type: 'image' }, words), {
+    role: 'assistant',
+    content: 'There.',
+  });
+  assert.equal(await ask(counted), [1, 500, 1000]);
+  assert.match(told[1] ?? '', 'image 2 of 3');
+  const numbered = talk(
+    turn({ type: 'image', image: 1 }, { type: 'image', image: 0 }),
+    turn({ type: 'image', image: 2 }),
+  );
+  assert.equal(await ask(numbered), [2, 200, 400]);
+  // Who names the image knows, and a single one is no question.
+  assert.equal(await ask(numbered, { image: 1 }), [0, 100, 200]);
+  assert.equal(await ask(images.slice(1, 2)), [0, 500, 1000]);
+  assert.is(told.length, 3);
 });
 
 test('tags that are special tokens are read from the raw text; the end token is not shown', async () => {
