@@ -66,6 +66,7 @@ export class RunDirectory {
   #lock: RunRecord['lock'];
   #writing: Promise<void> = Promise.resolve();
   #queued = false;
+  #finished = false;
 
   constructor(options: RunDirectoryOptions) {
     this.#options = options;
@@ -132,11 +133,13 @@ export class RunDirectory {
         if (overlay !== undefined) await write(this.#overlayName(item, name, overlay.format), overlay.bytes);
       }
     }
+    this.#finished = true;
     return written;
   }
 
-  /** For the last moments of a process: what is known, now. */
+  /** For the last moments of a process: what is known, now. A record that is finished stays as it is. */
   flushSync(ending: RunEnding): void {
+    if (this.#finished) return;
     writeFileAtomicSync(this.#path('run.json'), this.#text(ending));
   }
 
