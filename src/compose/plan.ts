@@ -96,7 +96,9 @@ function withCards(shapes: ShapePlan, cards: CardPlan): FullPlan {
     );
   const programs = shapes.programs.map((p) => {
     const card = planned(p.node, p.program);
-    return card === undefined ? p : { ...p, weightBytes: card.weightBytes, stateBytes: card.cacheBytes };
+    if (card === undefined) return p;
+    const { stateAssumed: _, ...known } = p;
+    return { ...known, weightBytes: card.weightBytes, stateBytes: card.cacheBytes };
   });
   const known = programs.every((p) => p.weightBytes !== null && p.stateBytes !== null);
   return {

@@ -119,6 +119,8 @@ export interface FamilyModel {
   /** Length of one row of vision embeddings. */
   readonly hiddenSize: number;
   readonly textLayers: number;
+  /** Numbers in one slot of a row's caches: keys and values of all layers. Absent where the configuration does not say. */
+  readonly cacheElements?: number;
   readonly maxPositions: number;
   readonly eosTokenIds: readonly number[];
   /** Limits of tiling in the model's own configuration, where the family cuts images into a varying number of tiles. */

@@ -8,6 +8,7 @@ import { VlmError } from '../contracts/errors.js';
 import type { ModelContext, NodeOutputs } from '../contracts/node.js';
 import type { ImageInfo, PortValue } from '../contracts/ports.js';
 import type { Plan, PlanNode, Reference } from '../contracts/recipe.js';
+import { BYTES_PER_ELEMENT } from '../contracts/tensor.js';
 import { preparePromptSize } from '../prompt/prepare.js';
 import type { RunItem } from './item.js';
 
@@ -32,6 +33,8 @@ export interface PlannedProgram {
   /** Bytes, or null when the program file could not be inspected. */
   readonly weightBytes: number | null;
   readonly stateBytes: number | null;
+  /** There is no program to ask: `stateBytes` is what the configuration gives for float32 caches. */
+  readonly stateAssumed?: true;
 }
 
 export interface ShapePlan {
@@ -299,8 +302,18 @@ async function planPrograms(plan: Plan, sources: PlanSources): Promise<readonly 
         program,
         device,
         weightBytes: description === null ? null : description.weightBytes,
-        stateBytes: description === null ? null : description.stateBytesPerToken * slots,
+        ...stateOf(description, slots, sources.model.family.cacheElements),
       };
     }),
   );
+}
+
+function stateOf(
+  description: ProgramDescription | null,
+  slots: number,
+  elements: number | undefined,
+): Pick<PlannedProgram, 'stateBytes' | 'stateAssumed'> {
+  if (description !== null) return { stateBytes: description.stateBytesPerToken * slots };
+  if (slots === 0 || elements === undefined) return { stateBytes: null };
+  return { stateBytes: elements * BYTES_PER_ELEMENT.float32 * slots, stateAssumed: true };
 }

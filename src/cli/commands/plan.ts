@@ -87,7 +87,8 @@ export function planText(plan: ShapePlan & { readonly cards?: CardPlan | null },
     row(call.node, `${call.what} × ${call.times}: ${shapes.join(', ')}`);
   }
   for (const p of plan.programs) {
-    const state = p.program === 'language' ? `, cache ${bytes(p.stateBytes)}` : '';
+    const assumed = p.stateAssumed === true ? ' if float32' : '';
+    const state = p.program === 'language' ? `, cache ${bytes(p.stateBytes)}${assumed}` : '';
     row('memory', `${p.program} on ${p.device}: weights ${bytes(p.weightBytes)}${state}`);
   }
   row('in all', bytes(plan.memoryBytes));

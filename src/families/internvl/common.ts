@@ -6,6 +6,7 @@ import type {
   ResampleArithmetic,
   ResampleFilter,
 } from '../../contracts/family.js';
+import { cacheElements } from '../shared/cache.js';
 import { readCount, readNumber, type Section } from '../shared/read.js';
 import { internvlLayout } from './geometry.js';
 import { visionInputs, visionRows } from './programs.js';
@@ -52,13 +53,21 @@ export function sharedTraits(
   tokens: ImageTokens,
 ): Pick<
   FamilyModel,
-  'imageToken' | 'hiddenSize' | 'textLayers' | 'maxPositions' | 'expandImage' | 'visionInputs' | 'visionRows'
+  | 'imageToken'
+  | 'hiddenSize'
+  | 'textLayers'
+  | 'cacheElements'
+  | 'maxPositions'
+  | 'expandImage'
+  | 'visionInputs'
+  | 'visionRows'
 > {
   const hiddenSize = readCount(text, 'hidden_size');
   return {
     imageToken: tokens.context,
     hiddenSize,
     textLayers: readCount(text, 'num_hidden_layers'),
+    ...cacheElements(text),
     maxPositions: readCount(text, 'max_position_embeddings'),
     expandImage: (image) => `${tokens.start}${tokens.context.repeat(image.visionTokens)}${tokens.end}`,
     visionInputs,

@@ -2,6 +2,7 @@
 import type { ProgramDescription } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
 import type { Family, FamilyModel, GeometryOptions, ModelFiles } from '../../contracts/family.js';
+import { cacheElements } from '../shared/cache.js';
 import { processorSection } from '../shared/image-processor.js';
 import { readCount, readNumber, readSection, readText, type Section } from '../shared/read.js';
 import { GRANITE_VISION, llavaNextSymbols } from '../shared/symbols.js';
@@ -54,6 +55,7 @@ function configure(files: ModelFiles): FamilyModel {
       imagePlaceholder: token,
       hiddenSize,
       textLayers: readCount(text, 'num_hidden_layers'),
+      ...cacheElements(text),
       maxPositions: readCount(text, 'max_position_embeddings'),
       eosTokenIds: endIds(files, config, text),
       expandImage: (image) => token.repeat(image.visionTokens),
