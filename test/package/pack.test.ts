@@ -62,7 +62,8 @@ test('packed, installed in an empty folder, the command and the library run ther
     const truth = scenes['scene.png']?.questions.find((q) => q.question === 'Describe the image.')?.answer;
     assert.type(truth, 'string');
     const recipe = join(installed, 'pipelines', 'internvl.yaml');
-    const ran = await exec(process.execPath, [join(installed, 'dist', 'cli', 'main.js'), recipe], { cwd: home });
+    // What `npx vlm-run` starts.
+    const ran = await exec(join(home, 'node_modules', '.bin', 'vlm-run'), [recipe], { cwd: home });
     assert.is(ran.stdout.trim(), truth);
 
     await writeFile(
@@ -72,6 +73,26 @@ const { plan } = await compile(${JSON.stringify(recipe)});
 const result = await run(plan, { inputs: { prompt: 'Describe the image.' } });
 console.log(result.items[0].text);
 `,
+    );
+    // The types that come along are whole: strict TypeScript takes a program written against them.
+    await writeFile(
+      join(home, 'typed.ts'),
+      `import { compile, plan, type RunEvent, run, VlmError } from 'vlm-run';
+const { diagnostics } = await compile('a.yaml');
+const shapes = await plan('a.yaml', { set: ['nodes.decode.with.ctx_len=2048'] });
+const result = await run('a.yaml', { inputs: { prompt: 'Hello' }, onEvent: (event: RunEvent) => void event.type });
+export const seen: readonly [number, number, string | undefined] = [diagnostics.length, shapes.promptTokens, result.items[0]?.text];
+// @ts-expect-error an option that is not there
+await run('a.yaml', { inptus: {} });
+export const code: string = new VlmError('INTERNAL', { what: 'x' }).code;
+`,
+    );
+    const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+    const strict = ['--noEmit', '--strict', '--target', 'es2023', '--module', 'nodenext', '--types', 'node'];
+    // Every program for Node.js has its types; here they are those of the checkout.
+    const roots = ['--typeRoots', join(root, 'node_modules', '@types')];
+    await exec(process.execPath, [tsc, ...strict, ...roots, 'typed.ts'], { cwd: home }).catch(
+      (error: { stdout?: string }) => assert.unreachable(error.stdout ?? String(error)),
     );
     const used = await exec(process.execPath, ['use.js'], { cwd: home });
     assert.is(used.stdout.trim(), truth);
