@@ -65,17 +65,16 @@ test('run: failures before anything runs are thrown, those of a node are data', 
 
 test('run: an AbortSignal stops it between calls', async () => {
   const controller = new AbortController();
-  const began = Date.now();
   const result = await run(join(dir, 'slow.yaml'), {
     allowPlugins: true,
-    set: ['nodes.it.with.steps=5000'],
+    // Longer than the time-out of a test file, unless it is stopped.
+    set: ['nodes.it.with.steps=50000'],
     signal: controller.signal,
     onEvent: (event) => {
       if (event.type === 'text') controller.abort();
     },
   });
   assert.is(result.items[0]?.error?.code, 'CANCELLED');
-  assert.ok(Date.now() - began < 20_000);
 });
 
 test('run: a folder and a trace', async () => {

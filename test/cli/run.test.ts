@@ -259,8 +259,8 @@ test('Ctrl-C while an input is fetched', async () => {
 
 test('a second Ctrl-C while a call hangs: the process dies by the signal, the record is whole', async () => {
   const out = join(dir, 'twice');
-  const began = Date.now();
-  const ended = await cli([...base, ...steps(2, 60_000), '--out', out], {
+  // Hangs longer than the time-out of a test file.
+  const ended = await cli([...base, ...steps(2, 600_000), '--out', out], {
     during: async (child, seen) => {
       while (!existsSync(join(out, 'run.json'))) await new Promise((resolve) => setTimeout(resolve, 20));
       await new Promise((resolve) => setTimeout(resolve, 600));
@@ -270,7 +270,6 @@ test('a second Ctrl-C while a call hangs: the process dies by the signal, the re
     },
   });
   assert.equal([ended.code, ended.signal], [null, 'SIGINT'], ended.err);
-  assert.ok(Date.now() - began < 30_000);
   const record = recordOf(out);
   assert.is(record.status, 'cancelled');
   assert.is(record.error?.code, 'CANCELLED');
