@@ -13,6 +13,7 @@ import type {
 import { VlmError } from '../../contracts/errors.js';
 import { mendedGraph } from './mend.js';
 import { ByteSource } from './onnx-wire.js';
+import { weightPlaces } from './places.js';
 import { type CpuProgram, readProgram } from './program.js';
 import { CpuSession, type CpuSettings } from './session.js';
 
@@ -74,12 +75,7 @@ async function load(program: CpuProgram, settings: CpuSettings): Promise<Inferen
   };
   try {
     if (settings.mendedConstants === 0) return await InferenceSession.create(program.path, options);
-    // A link, as in a model cache, leads out of its folder, which ONNX Runtime does not follow for weights.
-    const path = program.hasExternalData ? program.path : realpathSync(program.path);
-    return await InferenceSession.create(mended(program, path), {
-      ...options,
-      extra: { session: { model_external_initializers_file_folder_path: dirname(path) } },
-    });
+    return await loadMended(program, options);
   } catch (cause) {
     throw VlmError.wrap(cause, 'PROGRAM_INVALID', {
       what: 'ONNX Runtime cannot load a program',
@@ -89,10 +85,20 @@ async function load(program: CpuProgram, settings: CpuSettings): Promise<Inferen
   }
 }
 
-function mended(program: CpuProgram, path: string): Uint8Array {
+async function loadMended(program: CpuProgram, options: InferenceSession.SessionOptions): Promise<InferenceSession> {
+  // A link, as in a model cache, leads out of its folder, which ONNX Runtime does not follow for weights.
+  const path = realpathSync(program.path);
+  const { folder, moved } =
+    program.external.length === 0
+      ? { folder: dirname(path), moved: undefined }
+      : weightPlaces(program.path, program.external);
   const source = ByteSource.open(path);
   try {
-    return mendedGraph(source, program.limits, program.weights, basename(path));
+    const graph = mendedGraph(source, program.limits, program.weights, basename(path), moved);
+    return await InferenceSession.create(graph, {
+      ...options,
+      extra: { session: { model_external_initializers_file_folder_path: folder } },
+    });
   } finally {
     source.close();
   }

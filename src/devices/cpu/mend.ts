@@ -29,13 +29,15 @@ interface Edit {
 
 /**
  * The bytes of the graph with those constants at 0. A constant in the file is overwritten (0 as long as the old value,
- * which protobuf allows); one in an external file becomes an inline one; `weights` become references to `location`.
+ * which protobuf allows); one in an external file becomes an inline one; `weights` become references to `location`, and
+ * references of `moved` tensors name another file.
  */
 export function mendedGraph(
   source: ByteSource,
   limits: IndexLimits,
   weights: readonly OnnxTensor[] = [],
   location = '',
+  moved: ReadonlyMap<OnnxTensor, string> = new Map(),
 ): Uint8Array {
   const edits: Edit[] = [];
   const growth = new Map<Range, number>();
@@ -54,6 +56,9 @@ export function mendedGraph(
     else if (t.payload !== null) zeroed(t.payload.start, t.payload.end, t.payload.field !== 'raw');
   }
   for (const t of weights) replaced(t, referringTensor(source, t, location));
+  for (const [t, file] of moved) {
+    if (!limits.tensors.includes(t)) replaced(t, referringTensor(source, t, file));
+  }
   return splice(source, [...edits, ...newLengths(growth)]);
 }
 
@@ -97,9 +102,9 @@ function zeroTensor(source: ByteSource, tensor: OnnxTensor): Uint8Array {
   return joined([...bare(source, tensor), lengthDelimited(9, new Uint8Array(tensor.bytes))]);
 }
 
-/** An inline tensor that says where in `location` its elements are. */
+/** The tensor with its elements in `location`, as far in as they are now in the graph or in the file that it names. */
 function referringTensor(source: ByteSource, tensor: OnnxTensor, location: string): Uint8Array {
-  const start = tensor.payload?.start ?? 0;
+  const start = tensor.external?.offset ?? tensor.payload?.start ?? 0;
   const entries = { location, offset: String(start), length: String(tensor.bytes) };
   const parts = bare(source, tensor);
   for (const [key, value] of Object.entries(entries)) {

@@ -20,8 +20,8 @@ export interface CpuProgram {
   readonly limits: IndexLimits;
   /** Weights that a mended graph refers to where they lie. */
   readonly weights: readonly OnnxTensor[];
-  /** Weights lie in files of their own beside the graph. */
-  readonly hasExternalData: boolean;
+  /** Tensors whose elements lie in files of their own beside the graph. */
+  readonly external: readonly OnnxTensor[];
 }
 
 const NEEDED: Readonly<Record<ProgramRole, { readonly inputs: readonly string[]; readonly output: string }>> = {
@@ -48,7 +48,7 @@ export function readProgram(source: ProgramSource): CpuProgram {
       pairs,
       limits,
       weights: largeWeights(model, limits),
-      hasExternalData: constants.some((t) => t.external !== null),
+      external: constants.filter((t) => t.external !== null),
       description: {
         role: source.role,
         inputs: inputs.map(portOf),
