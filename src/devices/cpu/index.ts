@@ -13,7 +13,7 @@ import type {
 import { VlmError } from '../../contracts/errors.js';
 import { mendedGraph } from './mend.js';
 import { ByteSource } from './onnx-wire.js';
-import { weightPlaces } from './places.js';
+import { type WeightPlaces, weightPlaces } from './places.js';
 import { type CpuProgram, readProgram } from './program.js';
 import { CpuSession, type CpuSettings } from './session.js';
 
@@ -62,8 +62,8 @@ export class CpuDriver implements DeviceDriver {
 export const cpuDriver: DeviceDriver = new CpuDriver();
 
 /**
- * A file without INT32_MAX constants is opened by its path. Otherwise ONNX Runtime gets the mended graph and reads the
- * weights from where they lie: in their own files, or in the program's.
+ * A file that can be run as it is is opened by its path. Otherwise ONNX Runtime gets the mended graph and reads the weights
+ * from where they lie: in their own files, or in the program's.
  */
 async function load(program: CpuProgram, settings: CpuSettings): Promise<InferenceSession> {
   const options: InferenceSession.SessionOptions = {
@@ -74,8 +74,12 @@ async function load(program: CpuProgram, settings: CpuSettings): Promise<Inferen
     graphOptimizationLevel: settings.graphOptimization,
   };
   try {
-    if (settings.mendedConstants === 0) return await InferenceSession.create(program.path, options);
-    return await loadMended(program, options);
+    // A link, as in a model cache, leads out of its folder, which ONNX Runtime does not follow for weights.
+    const places = weightPlaces(program.path, program.external);
+    if (settings.mendedConstants === 0 && places.moved.size === 0) {
+      return await InferenceSession.create(program.path, options);
+    }
+    return await loadMended(program, places, options);
   } catch (cause) {
     throw VlmError.wrap(cause, 'PROGRAM_INVALID', {
       what: 'ONNX Runtime cannot load a program',
@@ -85,16 +89,16 @@ async function load(program: CpuProgram, settings: CpuSettings): Promise<Inferen
   }
 }
 
-async function loadMended(program: CpuProgram, options: InferenceSession.SessionOptions): Promise<InferenceSession> {
-  // A link, as in a model cache, leads out of its folder, which ONNX Runtime does not follow for weights.
+async function loadMended(
+  program: CpuProgram,
+  places: WeightPlaces,
+  options: InferenceSession.SessionOptions,
+): Promise<InferenceSession> {
   const path = realpathSync(program.path);
-  const { folder, moved } =
-    program.external.length === 0
-      ? { folder: dirname(path), moved: undefined }
-      : weightPlaces(program.path, program.external);
+  const folder = program.external.length === 0 ? dirname(path) : places.folder;
   const source = ByteSource.open(path);
   try {
-    const graph = mendedGraph(source, program.limits, program.weights, basename(path), moved);
+    const graph = mendedGraph(source, program.limits, program.weights, basename(path), places.moved);
     return await InferenceSession.create(graph, {
       ...options,
       extra: { session: { model_external_initializers_file_folder_path: folder } },

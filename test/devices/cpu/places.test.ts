@@ -1,10 +1,13 @@
 /** Programs with weights in files of their own, laid out as model caches do: links into a folder of blobs. */
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import * as assert from 'uvu/assert';
 import { CpuDriver } from '../../../src/devices/cpu/index.js';
-import { readOnnx } from '../../../src/devices/cpu/onnx-graph.js';
+import { findIndexLimits } from '../../../src/devices/cpu/index-limits.js';
+import { mendedGraph } from '../../../src/devices/cpu/mend.js';
+import { parseOnnx, readOnnx } from '../../../src/devices/cpu/onnx-graph.js';
+import { ByteSource } from '../../../src/devices/cpu/onnx-wire.js';
 import { weightPlaces } from '../../../src/devices/cpu/places.js';
 import { generate } from '../../../src/generation/index.js';
 import { fixture, type GoldenCase, golden, goldenRequest } from '../conformance.js';
@@ -52,6 +55,22 @@ for (const [name, blobs] of Object.entries(LAYOUTS)) {
     });
     assert.equal(Array.from(result?.ids ?? []), c.tokens);
     await session.deactivate();
+    await session.close();
+  });
+}
+
+for (const [name, blobs] of Object.entries(LAYOUTS)) {
+  test(`${name}: a graph without such constants loads too`, async () => {
+    const path = layOut(`plain-${name.replaceAll(' ', '-')}`, blobs);
+    // The same graph with its four constants at 0 already.
+    const real = realpathSync(path);
+    const source = ByteSource.open(real);
+    const model = parseOnnx(source);
+    const plain = mendedGraph(source, findIndexLimits({ ...model, path }, source));
+    source.close();
+    writeFileSync(real, plain);
+    const session = await driver.open({ role: 'language', path }, { kind: 'cpu', threads: 1 });
+    assert.is(session.settings.mendedConstants, 0);
     await session.close();
   });
 }
