@@ -7,6 +7,7 @@ import { type ErrorCode, VlmError } from '../contracts/errors.js';
 import { decodeGif, GifDamage } from './gif.js';
 import { type ImageFormat, type ImageHeader, readHeader } from './header.js';
 import type { RgbImage } from './resample.js';
+import { repaired } from './tiff.js';
 
 export type { RgbImage } from './resample.js';
 
@@ -83,7 +84,11 @@ async function decodeWithSharp(bytes: Uint8Array, header: ImageHeader, orientati
   // Loaded on first use: a planner or a command line that only asks for sizes must not wait for libvips.
   const { default: sharp } = await import('sharp');
   const turn = TURNS[orientation - 1] ?? { angle: 0 };
-  let pipeline = sharp(bytes, { ignoreIcc: true, limitInputPixels: false, failOn: 'error' });
+  let pipeline = sharp(repaired(bytes, header.repairs ?? []), {
+    ignoreIcc: true,
+    limitInputPixels: false,
+    failOn: 'error',
+  });
   if (turn.angle !== 0) pipeline = pipeline.rotate(turn.angle);
   if (turn.flip === true) pipeline = pipeline.flip();
   if (turn.flop === true) pipeline = pipeline.flop();
@@ -95,12 +100,19 @@ async function decodeWithSharp(bytes: Uint8Array, header: ImageHeader, orientati
       .toBuffer({ resolveWithObject: true });
     return { width: info.width, height: info.height, data: fromCmyk(data, info.channels) };
   }
-  if (header.colour === 'grey16') {
+  if (header.colour === 'premultiplied') {
+    const { data, info } = await pipeline
+      .toColourspace('srgb')
+      .raw({ depth: 'uchar' })
+      .toBuffer({ resolveWithObject: true });
+    return { width: info.width, height: info.height, data: fromPremultiplied(data) };
+  }
+  if (header.colour === 'grey16' || header.colour === 'grey16-inverted') {
     const { data, info } = await pipeline
       .toColourspace('grey16')
       .raw({ depth: 'ushort' })
       .toBuffer({ resolveWithObject: true });
-    return { width: info.width, height: info.height, data: fromGrey16(data, info.channels) };
+    return { width: info.width, height: info.height, data: fromGrey16(data, info.channels, header.colour) };
   }
   const { data, info } = await pipeline
     .removeAlpha()
@@ -128,12 +140,27 @@ function fromCmyk(data: Uint8Array, channels: number): Uint8Array {
   return rgb;
 }
 
-/** The reference clips sixteen-bit grey at 255 instead of scaling it. */
-function fromGrey16(data: Uint8Array, channels: number): Uint8Array {
+/** RGBA whose colours were multiplied by their alpha: divided by it again, rounded down; clear is black. */
+function fromPremultiplied(data: Uint8Array): Uint8Array {
+  const pixels = data.length >> 2;
+  const rgb = new Uint8Array(pixels * 3);
+  for (let i = 0, p = 0, o = 0; i < pixels; i++, p += 4, o += 3) {
+    const alpha = data[p + 3] ?? 0;
+    for (const c of [0, 1, 2]) {
+      rgb[o + c] = alpha === 0 ? 0 : Math.min(255, Math.floor((255 * (data[p + c] ?? 0)) / alpha));
+    }
+  }
+  return rgb;
+}
+
+/** The reference clips sixteen-bit grey at 255 instead of scaling it, and does not turn white-is-zero round. */
+function fromGrey16(data: Uint8Array, channels: number, colour: 'grey16' | 'grey16-inverted'): Uint8Array {
   const samples = new Uint16Array(data.buffer, data.byteOffset, data.length >> 1);
   const pixels = Math.floor(samples.length / channels);
   const rgb = new Uint8Array(pixels * 3);
-  for (let i = 0; i < pixels; i++) rgb.fill(Math.min(255, samples[i * channels] ?? 0), i * 3, i * 3 + 3);
+  // libvips has turned it round: turned back, a sample is what the file holds.
+  const flip = colour === 'grey16-inverted' ? 0xffff : 0;
+  for (let i = 0; i < pixels; i++) rgb.fill(Math.min(255, (samples[i * channels] ?? 0) ^ flip), i * 3, i * 3 + 3);
   return rgb;
 }
 
@@ -169,7 +196,8 @@ function headerOf(bytes: Uint8Array, options: DecodeOptions): ImageHeader {
   if (header.colour === 'unsupported') {
     throw fail('IMAGE_UNSUPPORTED', options, {
       what: 'The colour layout of this TIFF file is not supported',
-      expected: 'bilevel, palette, grey or RGB up to 16 bits, or CMYK of 8 bits',
+      expected:
+        'bilevel, palette, grey or RGB of whole numbers up to 16 bits, CMYK of 8 bits, YCbCr as JPEG; separate planes of RGB or CMYK',
       hint: 'convert it to PNG',
     });
   }
@@ -218,7 +246,10 @@ function describe(bytes: Uint8Array): string {
 /** What sharp refused: a compression that its build lacks is another matter than damage. */
 function refused(options: DecodeOptions, format: ImageFormat, error: unknown): VlmError {
   const reason = reasonOf(error);
-  if (!/not configured|not supported|unsupported/i.test(reason)) return unreadable(options, format, reason, error);
+  // The format itself is known from its first bytes: where the library does not recognise it, the rest is damaged.
+  const unrecognised = /contains unsupported image format/i.test(reason);
+  if (unrecognised || !/not configured|not supported|unsupported/i.test(reason))
+    return unreadable(options, format, reason, error);
   return fail('IMAGE_UNSUPPORTED', options, {
     what: `This kind of ${format.toUpperCase()} cannot be read: ${reason}`,
     expected: SUPPORTED_FORMATS,

@@ -3,7 +3,7 @@
  * (a transparent pixel has the colour of its palette entry, the screen around a small frame that of entry 0 or, with
  * transparency, of the transparent entry).
  */
-import { Bytes } from './exif.js';
+import { Bytes } from './bytes.js';
 import { afterSubBlocks } from './header.js';
 
 /** Why the file cannot be decoded; the caller makes an error of it. */
@@ -50,10 +50,16 @@ export function decodeGif(data: Uint8Array, width: number, height: number): Uint
   return rgb;
 }
 
-/** 256 colours; entries that a file does not define are greys, as in the reference. */
+/**
+ * 256 colours. The reference takes a picture without a palette, or with one that is nothing but the greys 0, 1, 2 …, as
+ * a grey one: an index is its own grey. With any other palette the entries that it does not define are black.
+ */
 function paletteOf(data: Uint8Array, at: number, entries: number): Uint8Array {
-  const palette = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
-  palette.set(data.subarray(at, at + entries * 3));
+  const given = data.subarray(at, at + entries * 3);
+  if (given.every((v, i) => v === Math.floor(i / 3)))
+    return Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
+  const palette = new Uint8Array(768);
+  palette.set(given);
   return palette;
 }
 

@@ -3,7 +3,9 @@
  * conversion of our own. No pixel is decoded and no library is loaded, so planning stays instant.
  */
 import { inflateSync } from 'node:zlib';
-import { Bytes, exifOrientation, tiffTags, xmpOrientation } from './exif.js';
+import { Bytes } from './bytes.js';
+import { exifOrientation, xmpOrientation } from './exif.js';
+import { type Repair, readTiff } from './tiff.js';
 
 export type ImageFormat = 'jpeg' | 'png' | 'webp' | 'gif' | 'tiff';
 
@@ -14,9 +16,13 @@ export interface ImageHeader {
   readonly height: number;
   /** EXIF orientation, 1 when there is none or it makes no sense. */
   readonly orientation: number;
-  /** `plain`: eight-bit (or sixteen-bit colour) data that sharp hands over as the reference does. */
-  readonly colour: 'plain' | 'cmyk' | 'grey16' | 'unsupported';
+  readonly colour: Colour;
+  /** What is to be written over the file's header before libvips reads it. */
+  readonly repairs?: readonly Repair[];
 }
+
+/** `plain`: eight-bit (or sixteen-bit colour) data that sharp hands over as the reference does. */
+export type Colour = 'plain' | 'cmyk' | 'grey16' | 'grey16-inverted' | 'premultiplied' | 'unsupported';
 
 /** A picture without a usable header: the format is known but the bytes are damaged. */
 export interface DamagedHeader {
@@ -24,12 +30,13 @@ export interface DamagedHeader {
   readonly reason: string;
 }
 
-interface Found {
+export interface Found {
   width?: number | undefined;
   height?: number | undefined;
   exif?: number | undefined;
   xmp?: number | undefined;
-  colour?: ImageHeader['colour'];
+  colour?: Colour;
+  repairs?: readonly Repair[];
 }
 
 /** Header of `data`, what is wrong with it, or null when the format is none of ours. */
@@ -47,6 +54,7 @@ export function readHeader(data: Uint8Array): ImageHeader | DamagedHeader | null
     height,
     orientation: orientation >= 1 && orientation <= 8 ? orientation : 1,
     colour: found.colour ?? 'plain',
+    ...(found.repairs === undefined ? {} : { repairs: found.repairs }),
   };
 }
 
@@ -206,18 +214,4 @@ export function afterSubBlocks(bytes: Bytes, at: number): number {
   let end = at;
   for (let size = bytes.u8(end); size !== undefined && size !== 0; size = bytes.u8(end)) end += size + 1;
   return end + 1;
-}
-
-function readTiff(data: Uint8Array): Found {
-  const tags = tiffTags(data);
-  if (tags === null) return {};
-  const bits = tags.get(258) ?? 1;
-  const photometric = tags.get(262) ?? 0;
-  const samples = tags.get(277) ?? 1;
-  const format = tags.get(339) ?? 1;
-  const found: Found = { width: tags.get(256), height: tags.get(257), exif: tags.get(0x0112) };
-  if (photometric === 5) found.colour = bits === 8 && samples >= 4 ? 'cmyk' : 'unsupported';
-  else if (format !== 1 || bits > 16 || photometric > 6) found.colour = 'unsupported';
-  else if (bits === 16 && samples === 1 && photometric <= 1) found.colour = 'grey16';
-  return found;
 }

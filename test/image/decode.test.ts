@@ -105,4 +105,22 @@ test('what is no picture is named, with the formats that are', async () => {
   }
 });
 
+test('a TIFF whose colours would come out wrong is refused, and says which are read', async () => {
+  // Tags of the golden with its one strip of samples: photometric, compression and planes are put where they are.
+  const withTag = (name: string, tag: number, value: number): Buffer => {
+    const bytes = Buffer.from(sourceBytes(name));
+    const directory = bytes.readUInt32LE(4);
+    for (let i = 0; i < bytes.readUInt16LE(directory); i++) {
+      const entry = directory + 2 + i * 12;
+      if (bytes.readUInt16LE(entry) === tag) bytes.writeUInt16LE(value, entry + 8);
+    }
+    return bytes;
+  };
+  const [photometric, planar] = [262, 284];
+  assert.is(await codeOf(() => decodeImage(withTag('raw.tif', photometric, 6))), 'IMAGE_UNSUPPORTED');
+  assert.is(await codeOf(() => decodeImage(withTag('raw.tif', photometric, 8))), 'IMAGE_UNSUPPORTED');
+  assert.is(await codeOf(() => decodeImage(withTag('grey-alpha.tif', planar, 2))), 'IMAGE_UNSUPPORTED');
+  assert.is(await codeOf(() => decodeImage(withTag('jpeg.tif', photometric, 6))), 'none');
+});
+
 test.run();

@@ -17,6 +17,11 @@ const VERSIONS: Readonly<Record<number, Readonly<Record<string, string>>>> = {
     'test/golden/text/internvl-hf': '3900a78b9df74ea77451182adc0890a9',
     'test/golden/text/internvl-chat-internvl2_5': 'a64ed505feb63a1655cdb4ac6c10bc6e',
   },
+  // Other pixels in rare TIFF and GIF files only: none of those below.
+  2: {
+    'test/golden/text/internvl-hf': '3900a78b9df74ea77451182adc0890a9',
+    'test/golden/text/internvl-chat-internvl2_5': 'a64ed505feb63a1655cdb4ac6c10bc6e',
+  },
 };
 
 const SOURCES = [

@@ -99,7 +99,7 @@ def with_xmp(jpeg: bytes, orientation: int) -> bytes:
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
 
 
-def gif(width: int, height: int, indices: np.ndarray, palette: bytes, transparent: int | None, box=None, local=False) -> bytes:
+def gif(width: int, height: int, indices: np.ndarray, palette: bytes, transparent: int | None, box=None, local=False, depth=7) -> bytes:
     """A GIF whose only frame covers `box` of the screen (LZW written with clear codes only: 7-bit literals)."""
     left, top, w, h = box or (0, 0, width, height)
     bits = 7
@@ -118,13 +118,13 @@ def gif(width: int, height: int, indices: np.ndarray, palette: bytes, transparen
             value >>= 8
             filled -= 8
     data.append(value & 255)
-    table = palette.ljust(384, b"\0")
-    out = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x00 if local else 0xF6, 5, 0)
+    table = palette.ljust(3 << depth, b"\0")
+    out = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x00 if local else 0xF0 | (depth - 1), 5, 0)
     if not local:
         out += table
     if transparent is not None:
         out += b"\x21\xf9\x04" + struct.pack("<BHB", 1, 0, transparent) + b"\0"
-    out += b"," + struct.pack("<HHHHB", left, top, w, h, 0x86 if local else 0) + (table if local else b"") + bytes([bits])
+    out += b"," + struct.pack("<HHHHB", left, top, w, h, 0x80 | (depth - 1) if local else 0) + (table if local else b"") + bytes([bits])
     for i in range(0, len(data), 255):
         out += bytes([len(data[i : i + 255])]) + bytes(data[i : i + 255])
     return out + b"\0;"
@@ -132,16 +132,35 @@ def gif(width: int, height: int, indices: np.ndarray, palette: bytes, transparen
 
 def tiff16(array: np.ndarray) -> bytes:
     """An uncompressed big-endian TIFF of 16-bit RGB (Pillow reads such files but writes none)."""
-    h, w, _ = array.shape
-    pixels = array.astype(">u2").tobytes()
-    entries = [(256, 3, 1, w), (257, 3, 1, h), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 14)]
-    entries += [(277, 3, 1, 3), (278, 3, 1, h), (279, 4, 1, len(pixels))]
-    out = b"MM\0*" + struct.pack(">I", 14 + len(pixels)) + struct.pack(">3H", 16, 16, 16) + pixels
-    out += struct.pack(">H", len(entries))
-    for tag, kind, count, value in entries:
-        out += struct.pack(">HHI", tag, kind, count)
-        out += struct.pack(">HH", value, 0) if kind == 3 and count == 1 else struct.pack(">I", value)
-    return out + b"\0\0\0\0"
+    return tiff(array.astype(">u2"), 2)
+
+
+SHORT, LONG = 3, 4
+
+
+def tiff(array: np.ndarray, photometric: int, deflate: bool = False, **tags: int) -> bytes:
+    """A TIFF of one strip, byte order and depth as the array has them; for what Pillow reads but does not write."""
+    order = "<" if array.dtype.byteorder in "<|=" else ">"
+    h, w = array.shape[:2]
+    samples = 1 if array.ndim == 2 else array.shape[2]
+    pixels = array.tobytes()
+    if deflate:
+        pixels = zlib.compress(pixels, 9)
+    pixels += b"\0" * (len(pixels) % 2)
+    depth = [8 * array.dtype.itemsize] * samples
+    extra = {"planar": 284, "extra_samples": 338, "orientation": 274}
+    entries = [(256, SHORT, [w]), (257, SHORT, [h]), (258, SHORT, depth), (259, SHORT, [8 if deflate else 1])]
+    entries += [(262, SHORT, [photometric]), (273, LONG, [8]), (277, SHORT, [samples]), (278, SHORT, [h])]
+    entries += [(279, LONG, [len(pixels)]), *((extra[name], SHORT, [value]) for name, value in tags.items())]
+    directory, beyond = struct.pack(order + "H", len(entries)), b""
+    at = 8 + len(pixels) + 2 + 12 * len(entries) + 4
+    for tag, kind, values in sorted(entries):
+        data = struct.pack(order + {SHORT: "H", LONG: "I"}[kind] * len(values), *values)
+        directory += struct.pack(order + "HHI", tag, kind, len(values))
+        directory += data.ljust(4, b"\0") if len(data) <= 4 else struct.pack(order + "I", at + len(beyond))
+        beyond += data if len(data) > 4 else b""
+    start = struct.pack(order + "HI", 42, 8 + len(pixels))
+    return (b"II" if order == "<" else b"MM") + start + pixels + directory + b"\0\0\0\0" + beyond
 
 
 def sources() -> dict[str, bytes]:
@@ -246,6 +265,9 @@ def sources() -> dict[str, bytes]:
     files["part-transparent.gif"] = gif(w, h, part, colours, int(part[2, 2]), (7, 5, 30, 20))
     files["bilevel.gif"] = save(Image.fromarray(grey > 128), "GIF")
     files["local.gif"] = gif(w, h, indices, colours, None, None, True)
+    # Indices that the palette does not define: black, unless the palette is nothing but greys.
+    files["undefined-colours.gif"] = gif(w, h, indices, colours[:96], 120, None, False, 5)
+    files["undefined-greys.gif"] = gif(w, h, indices, bytes(i // 3 for i in range(96)), None, None, False, 5)
 
     # TIFF
     files["rgb.tif"] = save(rgb, "TIFF", compression="tiff_lzw")
@@ -262,6 +284,14 @@ def sources() -> dict[str, bytes]:
     files["cmyk.tif"] = save(cmyk, "TIFF", compression="tiff_lzw")
     files["jpeg.tif"] = save(rgb, "TIFF", compression="jpeg")
     files["orientation.tif"] = save(rgb[:30, :20], "TIFF", compression="tiff_lzw", tiffinfo={0x0112: 6})
+    small = grey[:20, :30]
+    files["one-plane.tif"] = tiff(small, 1, True, planar=2)
+    files["white-is-zero.tif"] = tiff(small, 0)
+    files["white-is-zero-16bit.tif"] = tiff((small.astype(np.uint16) * 3).astype("<u2"), 0)
+    clear = np.minimum(rgba[:20, :30], rgba[:20, :30, 3:])
+    files["premultiplied.tif"] = tiff(clear, 2, extra_samples=1)
+    files["premultiplied-16bit.tif"] = tiff((clear.astype(np.uint16) * 257 - clear // 3).astype("<u2"), 2, True, extra_samples=1)
+    files["impossible-orientation.tif"] = tiff(rgb[:20, :30], 2, orientation=9)
     return files
 
 
