@@ -84,9 +84,10 @@ async function decodeWithSharp(bytes: Uint8Array, header: ImageHeader, orientati
   // Loaded on first use: a planner or a command line that only asks for sizes must not wait for libvips.
   const { default: sharp } = await import('sharp');
   const turn = TURNS[orientation - 1] ?? { angle: 0 };
+  // The bound was held against our reading of the header: the library may not see more than that.
   let pipeline = sharp(repaired(bytes, header.repairs ?? []), {
     ignoreIcc: true,
-    limitInputPixels: false,
+    limitInputPixels: header.width * header.height,
     failOn: 'error',
   });
   if (turn.angle !== 0) pipeline = pipeline.rotate(turn.angle);
@@ -246,6 +247,9 @@ function describe(bytes: Uint8Array): string {
 /** What sharp refused: a compression that its build lacks is another matter than damage. */
 function refused(options: DecodeOptions, format: ImageFormat, error: unknown): VlmError {
   const reason = reasonOf(error);
+  if (/exceeds pixel limit/i.test(reason)) {
+    return unreadable(options, format, 'its header gives two sizes', error);
+  }
   // The format itself is known from its first bytes: where the library does not recognise it, the rest is damaged.
   const unrecognised = /contains unsupported image format/i.test(reason);
   if (unrecognised || !/not configured|not supported|unsupported/i.test(reason))

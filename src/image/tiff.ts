@@ -41,7 +41,8 @@ export function tiffTags(data: Uint8Array): ReadonlyMap<number, TagValue> | null
     const tag = bytes.u16(first + i * step);
     const value = tagValue(bytes, first + i * step, big);
     if (tag === undefined) break;
-    if (value !== undefined) tags.set(tag, value);
+    // The first of several is what libtiff takes.
+    if (value !== undefined && !tags.has(tag)) tags.set(tag, value);
   }
   return tags;
 }

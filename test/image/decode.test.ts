@@ -49,6 +49,14 @@ test('a picture with too many pixels is refused before it is decoded', async () 
   bomb.writeUInt32BE(60_000, 16);
   bomb.writeUInt32BE(60_000, 20);
   assert.is(await codeOf(() => decodeImage(bomb)), 'IMAGE_TOO_LARGE');
+  // A TIFF that gives its width twice: the first counts, as for the library that decodes.
+  const twice = Buffer.from(sourceBytes('raw.tif'));
+  const directory = twice.readUInt32LE(4) + 2;
+  const last = directory + (twice.readUInt16LE(directory - 2) - 1) * 12;
+  twice.copy(twice, last, directory, directory + 12);
+  assert.is(await codeOf(() => decodeImage(twice, { maxPixels: 1000 })), 'none');
+  twice.writeUInt16LE(60_000, directory + 8);
+  assert.is(await codeOf(() => decodeImage(twice, { maxPixels: 1000 })), 'IMAGE_TOO_LARGE');
 });
 
 test('cut off and damaged files are named as such', async () => {
