@@ -46,6 +46,9 @@ CONVERSATIONS: list[tuple[str, list[Turn], list[Size]]] = [
     ("four turns, a new image later", [
         user(image(0), text("How many?")), said("3"), user(text("Sure?")), said("Yes."), user(image(1), text("And here?"))],
      [(512, 300), (90, 90)]),
+    ("the tag as a word", [user(text("Is <image> a tag of HTML?"))], []),
+    ("the tag in an answer and a question", [
+        user(image(0), text("Which tag?")), said("<image>, or <img src>"), user(text("Not <image>?"))], [(90, 60)]),
     ("markup", [user(image(0), text("Where is <ref>the red circle</ref>? [[1, 2]] <|x|>"))], [(333, 333)]),
 ]
 

@@ -35,10 +35,19 @@ export const CONVERSATIONS: Readonly<Record<string, ConversationTemplate>> = {
   },
 };
 
-export const PLACEHOLDER = '<image>';
+const LITERAL = '<image>';
 
-function count(text: string): number {
-  return text.split(PLACEHOLDER).length - 1;
+/**
+ * Where an image goes, in the written prompt. Unlike the reference's bare `<image>` it is told apart from the same word
+ * in a question, an answer or a system message, which stays a word.
+ */
+export const PLACEHOLDER = `\uFFFC${LITERAL}\uFFFC`;
+
+/** The first `images` literals of a text become places of images; null when it has fewer. */
+function placedByText(text: string, images: number): string | null {
+  const pieces = text.split(LITERAL);
+  if (pieces.length - 1 < images) return null;
+  return pieces.reduce((written, piece, i) => written + (i <= images ? PLACEHOLDER : LITERAL) + piece);
 }
 
 function plainText(message: ChatMessage): string {
@@ -52,8 +61,8 @@ function imageParts(message: ChatMessage): number {
 
 /**
  * Messages as the model's own examples write them: content is text, an image is `<image>` on a line of its own, and
- * several are numbered (`Image-1: <image>`). A text that holds as many `<image>` as the message has images has placed
- * them itself. The model's system message comes first unless the conversation brings one.
+ * several are numbered (`Image-1: <image>`). A text that holds `<image>` for each image of its message has placed them
+ * itself. The model's system message comes first unless the conversation brings one.
  */
 export function writeMessages(messages: readonly ChatMessage[], system: string): readonly ChatMessage[] {
   const total = messages.reduce((n, message) => n + imageParts(message), 0);
@@ -62,9 +71,10 @@ export function writeMessages(messages: readonly ChatMessage[], system: string):
     const text = plainText(message);
     const images = imageParts(message);
     if (images === 0) return { role: message.role, content: text };
-    if (count(text) === images) {
+    const placed = placedByText(text, images);
+    if (placed !== null) {
       seen += images;
-      return { role: message.role, content: text };
+      return { role: message.role, content: placed };
     }
     const parts = typeof message.content === 'string' ? [] : message.content;
     const content = parts.map((part) => {

@@ -51,7 +51,7 @@ test('traits of the transformers layout', () => {
 test('traits of the OpenGVLab layout', () => {
   const model = open(chat);
   assert.is(model.hiddenSize, 896);
-  assert.is(model.imagePlaceholder, '<image>');
+  assert.is(model.imagePlaceholder, '\uFFFC<image>\uFFFC');
   assert.is(model.normalization.arithmetic, 'divide-then-normalize');
   const added = chat.tokenizerConfig?.['added_tokens_decoder'] as Record<string, { readonly content: string }>;
   const end = Object.keys(added).find((id) => added[id]!.content === '<|im_end|>');
