@@ -99,6 +99,8 @@ export interface GeometryOptions {
 export interface ProgramSymbols {
   vision(shape: { readonly batchSize: number; readonly tiles: number }): Readonly<Record<string, number>>;
   language(shape: {
+    /** Rows of a prefill call; with continuous batching 1, also where decode takes more. */
+    readonly batchSize: number;
     /** Items whose vision rows lie in one `vision_embeds`. */
     readonly visionBatch: number;
     readonly tiles: number;

@@ -59,6 +59,7 @@ async function prefillTogether(task: PrefillTask, rows: readonly number[]): Prom
     task.checkCancelled();
     const set = shapeAt(task, start, longest);
     const length = lengthOf(set);
+    if (length === 1) checkLoneImages(requests);
     const inputs = paddedInputs(task, rows, start, length, set);
     const vision = visionOf(task, rows, set);
     if (vision !== null) inputs.vision_embeds = vision;
@@ -75,6 +76,18 @@ async function prefillTogether(task: PrefillTask, rows: readonly number[]): Prom
     }
     start += length;
   }
+}
+
+/** Graphs exported by QEfficient take no vision rows in calls of one token, and answer as if there were no image. */
+function checkLoneImages(requests: readonly GenerationRequest[]): void {
+  const images = Math.max(...requests.map((r) => imageTokens(r.ids, r.imageTokenId)));
+  if (images === 0) return;
+  throw new VlmError('SHAPE_NOT_ALLOWED', {
+    what: 'The compiled program has no prefill shape for a prompt with an image',
+    expected: 'a compiled seq_len of 2 or more, within prefill_seq_len',
+    received: `calls of one token, for a prompt with ${images} image tokens`,
+    hint: 'raise prefill_seq_len of the decode node, or compile the language program with a prefill length',
+  });
 }
 
 /** One index serves all rows that still need vision rows: mayGoTogether has seen to it. */

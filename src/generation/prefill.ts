@@ -40,9 +40,9 @@ async function prefillRow(
   const { ids } = request;
   const vision = ports.vision === null ? null : visionTensor(request.vision, ports.vision);
   let imageIdx: Tensor = new IntTensor([1, 1]);
-  for (let start = 0; start < ids.length; start += task.prefillSeqLen) {
+  for (let start = 0, end = 0; start < ids.length; start = end) {
     task.checkCancelled();
-    const end = Math.min(start + task.prefillSeqLen, ids.length);
+    end = chunkEnd(request, start, task.prefillSeqLen);
     const last = end === ids.length;
     const inputs = chunkInputs(request, start, end, ports);
     if (vision !== null) inputs.vision_embeds = vision;
@@ -53,6 +53,16 @@ async function prefillRow(
     if (last) task.done(row, result, 0);
     else if (ports.hasImageIndex) imageIdx = rowsUsed(request, end);
   }
+}
+
+/**
+ * A call of one token takes no vision row in graphs exported by QEfficient, which tell decode from prefill by that length:
+ * an image token that would be alone takes the next one along.
+ */
+function chunkEnd({ ids, imageTokenId }: GenerationRequest, start: number, most: number): number {
+  const end = Math.min(start + most, ids.length);
+  const isLoneImage = end - start === 1 && ids[start] === imageTokenId;
+  return isLoneImage ? Math.min(end + 1, ids.length) : end;
 }
 
 function chunkInputs(

@@ -52,6 +52,7 @@ class Flavour:
     external: bool = False
     reader: bool = False  # another node reads past_key.0
     fixed_vision: int = 0  # vision rows fixed in the graph
+    by_row: bool = False  # vision rows looked up by the row of the batch, and not at all in calls of one token
 
 
 FLAVOURS = [
@@ -62,6 +63,8 @@ FLAVOURS = [
     Flavour("external", limits=True, external=True),
     Flavour("optional", limits=True, batch_index=True, ccl=True, token_types=True),
     Flavour("reader", reader=True),
+    Flavour("by-row", by_row=True, prefix="layer_0/", internal=True),
+    Flavour("by-row-cb", by_row=True, limits=True, batch_index=True, ccl=True),
 ]
 
 
@@ -159,7 +162,7 @@ class Language:
         ids = g.input("input_ids", TensorProto.INT64, ["batch_size", "seq_len"])
         self.positions = g.input("position_ids", TensorProto.INT64, ["batch_size", "seq_len"])
         rows: int | str = f.fixed_vision or "vision_size"
-        dims = [rows, CONFIG.hidden_size] if f.rank == 2 else [1, rows, CONFIG.hidden_size]
+        dims = [rows, CONFIG.hidden_size] if f.rank == 2 else ["vision_batch_size" if f.by_row else 1, rows, CONFIG.hidden_size]
         vision = g.input("vision_embeds", self.float, dims)
         image_idx = g.input("image_idx", TensorProto.INT64, [1, 1])
         self.batch_index = g.input("batch_index", TensorProto.INT64, ["batch_size", 1]) if f.batch_index else None
@@ -170,14 +173,7 @@ class Language:
 
         embed = g.weight("embed", self.w["model.embed_tokens.weight"])
         is_image = g.op("Equal", ids, g.const(IMAGE_TOKEN)) if types is None else g.op("Equal", types, g.const(1))
-        ones = g.op("Cast", is_image, to=TensorProto.INT64)
-        row = g.op("Add", g.op("Sub", g.op("CumSum", ones, g.const(1)), g.const(1)), image_idx)
-        flat = g.op("Reshape", self.up(vision), g.const([-1, CONFIG.hidden_size]))
-        # A row index is only used at image tokens; elsewhere row 0 is read and dropped.
-        merged = g.op("Where", g.op("Unsqueeze", is_image, g.const([2])),
-                      g.op("Gather", flat, g.op("Where", is_image, row, g.const(0))), g.op("Gather", embed, ids))
-        used = g.op("ReduceMax", g.op("ReduceSum", ones, g.const([1]), keepdims=1), axes=[0], keepdims=1)
-        g.op("Add", image_idx, used, out="image_idx_output")
+        merged = (self.merge_by_row if f.by_row else self.merge)(is_image, image_idx, vision, embed, ids)
         g.output("image_idx_output", TensorProto.INT64, [1, 1])
 
         x = merged
@@ -192,6 +188,33 @@ class Language:
         g.output("logits", self.float, ["batch_size", 1, CONFIG.vocab_size])
         functions = [scatter_function(f.batch_index)] + ([gather_function()] if f.limits else [])
         return g.model(functions)
+
+    def merge(self, is_image: str, image_idx: str, vision: str, embed: str, ids: str) -> str:
+        g = self.g
+        ones = g.op("Cast", is_image, to=TensorProto.INT64)
+        row = g.op("Add", g.op("Sub", g.op("CumSum", ones, g.const(1)), g.const(1)), image_idx)
+        flat = g.op("Reshape", self.up(vision), g.const([-1, CONFIG.hidden_size]))
+        # A row index is only used at image tokens; elsewhere row 0 is read and dropped.
+        merged = g.op("Where", g.op("Unsqueeze", is_image, g.const([2])),
+                      g.op("Gather", flat, g.op("Where", is_image, row, g.const(0))), g.op("Gather", embed, ids))
+        used = g.op("ReduceMax", g.op("ReduceSum", ones, g.const([1]), keepdims=1), axes=[0], keepdims=1)
+        g.op("Add", image_idx, used, out="image_idx_output")
+        return merged
+
+    def merge_by_row(self, is_image: str, image_idx: str, vision: str, embed: str, ids: str) -> str:
+        """What QEfficient's exports do: index -1 before the first image token, 0 handed back where there was none, and a
+        call of one token takes no vision rows. Every row of the batch is looked up, image or not."""
+        g = self.g
+        text = g.op("Gather", embed, ids)
+        count = g.op("Sub", g.op("CumSum", g.op("Cast", is_image, to=TensorProto.INT64), g.const(1)), g.const(1))
+        index = g.op("Where", g.op("Equal", count, g.const(-1)), count, g.op("Add", count, image_idx))
+        batch = g.op("Squeeze", g.op("Shape", is_image, start=0, end=1))
+        rows = g.op("Expand", g.op("Unsqueeze", g.op("Range", g.const(0), batch, g.const(1)), g.const([1])), g.op("Shape", is_image))
+        where = g.op("Concat", g.op("Unsqueeze", rows, g.const([2])), g.op("Unsqueeze", index, g.const([2])), axis=2)
+        merged = g.op("Where", g.op("Unsqueeze", is_image, g.const([2])), g.op("GatherND", self.up(vision), where), text)
+        g.op("Reshape", g.op("Add", g.op("ReduceMax", index, keepdims=0), g.const(1)), g.const([1, 1]), out="image_idx_output")
+        single = g.op("Equal", g.op("Shape", is_image, start=1, end=2), g.const([1]))
+        return g.op("Where", single, text, merged)
 
     def up(self, x: str) -> str:
         return self.g.op("Cast", x, to=TensorProto.FLOAT) if self.f.half else x

@@ -101,7 +101,7 @@ def export_language(wrapper: type[torch.nn.Module], model: LlavaNextForCondition
               "position_ids": torch.full((1, SEQ), CTX - 1), "image_idx": torch.zeros(1, 1, dtype=torch.int64),
               "past_key_values": [tuple(torch.zeros(1, heads, CTX, dim) for _ in range(2)) for _ in layers]}
     axes = {"input_ids": {0: "batch_size", 1: "seq_len"}, "position_ids": {0: "batch_size", 1: "seq_len"},
-            "vision_embeds": {0: "batch_size", 1: "vision_size"}, **{s: {0: "batch_size", 2: "ctx_len"} for s in states}}
+            "vision_embeds": {0: "vision_batch_size", 1: "vision_size"}, **{s: {0: "batch_size", 2: "ctx_len"} for s in states}}
     kept = ["logits", "vision_embeds_RetainedState", "image_idx_output", *(f"{s}_RetainedState" for s in states)]
     export(wrapper(Holder(model)), inputs, out, [*list(inputs)[:4], *states], kept, axes)
 

@@ -159,9 +159,14 @@ export class Call {
     }
   }
 
-  /** A batch axis of vision_embeds follows the batch; the axis of rows and all others are 1. */
+  /**
+   * The batch axis of vision_embeds follows the batch, whatever an export calls it: graphs look rows up by the row of the
+   * batch even where no image token comes. The axis of rows and all others are 1.
+   */
   #loneRow(port: BoundPort, axis: string): number {
-    return axis === port.dims[0] && port.dims.length === 3 ? (this.#symbols.get(axis) ?? 1) : 1;
+    if (axis !== port.dims[0] || port.dims.length !== 3) return 1;
+    const batch = this.#slots.find((s) => s.port.name === 'input_ids')?.port.dims[0] ?? 1;
+    return this.#symbols.get(axis) ?? (typeof batch === 'number' ? batch : (this.#symbols.get(batch) ?? 1));
   }
 
   #checkPositions(positions: Tensor): void {

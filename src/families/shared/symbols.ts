@@ -49,10 +49,11 @@ export function llavaNextSymbols(fixed: LlavaNextFixed): ProgramSymbols {
   };
   return {
     vision: () => image,
-    language: ({ visionBatch }) => ({
+    language: ({ batchSize }) => ({
       ...image,
       vision_size: fixed.visionTokens,
-      vision_batch_size: visionBatch,
+      // The graph looks vision rows up by the row of the batch.
+      vision_batch_size: batchSize,
     }),
   };
 }

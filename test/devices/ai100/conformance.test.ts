@@ -37,6 +37,16 @@ const FLAVOURS: readonly Flavour[] = [
   },
   { name: 'optional, continuous batching', language: 'optional', vision: 'rank3', shapes: { fullBatch: 4 }, rows: 4 },
   { name: 'vision rows per row', language: 'rank3', vision: 'rank3', shapes: { visionBatch: true } },
+  // What the compiler is told for such graphs: rows for each row of the batch, or with continuous batching for one.
+  { name: 'vision rows by row', language: 'by-row', vision: 'rank3', shapes: { visionBatch: true } },
+  { name: 'vision rows by row, one set of them', language: 'by-row', vision: 'rank3' },
+  {
+    name: 'vision rows by row, continuous batching',
+    language: 'by-row-cb',
+    vision: 'rank3',
+    shapes: { fullBatch: 4 },
+    rows: 4,
+  },
   { name: 'half in the graph', language: 'half', vision: 'rank2-half', precision: 'half' },
   { name: 'half boundaries', language: 'rank3', vision: 'rank3', precision: 'halfRows', shapes: { half: true } },
   {

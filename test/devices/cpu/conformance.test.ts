@@ -1,7 +1,7 @@
 import { cpuDriver } from '../../../src/devices/cpu/index.js';
 import { conformance, fixture } from '../conformance.js';
 
-const FLAVOURS = ['rank3', 'rank2', 'limits', 'external', 'optional', 'reader', 'half'];
+const FLAVOURS = ['rank3', 'rank2', 'limits', 'external', 'optional', 'reader', 'half', 'by-row', 'by-row-cb'];
 
 for (const flavour of FLAVOURS) {
   const half = flavour === 'half';

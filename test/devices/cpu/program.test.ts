@@ -14,7 +14,7 @@ import { retainedPairs } from '../../../src/devices/cpu/retained-state.js';
 import { fixture, golden, rejects } from '../conformance.js';
 
 const test = suite('programs on cpu');
-const FLAVOURS = ['rank3', 'rank2', 'limits', 'external', 'optional', 'reader', 'half'];
+const FLAVOURS = ['rank3', 'rank2', 'limits', 'external', 'optional', 'reader', 'half', 'by-row', 'by-row-cb'];
 const driver = new CpuDriver();
 const config = { kind: 'cpu', threads: 1 };
 

@@ -36,7 +36,7 @@ test('traits that planning reads', () => {
   assert.equal(base.eosTokenIds, modelFiles().generation?.['eos_token_id']);
   assert.equal(base.tiling, { minTiles: 1, maxTiles: 16, useThumbnail: true });
   assert.equal(base.programSymbols?.vision({ batchSize: 1, tiles: 17 }), { max_num_tiles: 17, img_size: SIDE });
-  const shape = { visionBatch: 1, tiles: 17, prefillSeqLen: 128, ctxLen: 16384 };
+  const shape = { batchSize: 1, visionBatch: 1, tiles: 17, prefillSeqLen: 128, ctxLen: 16384 };
   assert.equal(base.programSymbols?.language(shape), {
     max_num_tiles: 17,
     img_size: SIDE,

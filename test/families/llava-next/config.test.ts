@@ -50,10 +50,14 @@ test('traits that planning reads', () => {
   assert.is(base.textLayers, 40);
   assert.equal(base.programSymbols?.vision({ batchSize: 1, tiles: 11 }), { num_patches: 11, img_size: 384 });
   assert.is(
-    as(PACKED).programSymbols?.language({ visionBatch: 1, tiles: 1, prefillSeqLen: 1, ctxLen: 1 })['vision_size'],
+    as(PACKED).programSymbols?.language({ batchSize: 1, visionBatch: 1, tiles: 1, prefillSeqLen: 1, ctxLen: 1 })[
+      'vision_size'
+    ],
     5239,
   );
-  const rows = base.programSymbols?.language({ visionBatch: 1, tiles: 11, prefillSeqLen: 1, ctxLen: 1 })['vision_size'];
+  const rows = base.programSymbols?.language({ batchSize: 1, visionBatch: 1, tiles: 11, prefillSeqLen: 1, ctxLen: 1 })[
+    'vision_size'
+  ];
   const most = Math.max(...[1, 2, 5, 10].map((n) => base.layout(n * 384, 3840, {}).visionTokens));
   assert.ok(rows !== undefined && rows >= most);
 });

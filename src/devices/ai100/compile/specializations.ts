@@ -114,7 +114,7 @@ export function visionSets(shapes: CompiledShapes, symbols: ProgramSymbols): rea
   return named(
     shapes.tiles.map((tiles) => {
       const set = { name: 'Vision', symbols: { batch_size: batchSize, ...symbols.vision({ batchSize, tiles }) } };
-      const text = { visionBatch: batchSize, tiles, prefillSeqLen: 1, ctxLen: 1 };
+      const text = { batchSize, visionBatch: batchSize, tiles, prefillSeqLen: 1, ctxLen: 1 };
       const rows = symbols.language(text)['vision_size'];
       return rows === undefined ? set : { ...set, rows };
     }),
@@ -129,14 +129,20 @@ export function languageSets(shapes: CompiledShapes, symbols: ProgramSymbols): r
   const tiles = Math.max(...shapes.tiles);
   const full = shapes.fullBatchSize;
   for (const ctxLen of shapes.ctxLens) {
-    const extra = (prefillSeqLen: number) =>
-      symbols.language({ visionBatch: shapes.visionBatch, tiles, prefillSeqLen, ctxLen });
+    const extra = (batch: number, prefillSeqLen: number) =>
+      symbols.language({
+        batchSize: full === null ? batch : 1,
+        visionBatch: shapes.visionBatch,
+        tiles,
+        prefillSeqLen,
+        ctxLen,
+      });
     for (const batch of full === null ? shapes.batchSizes : [1]) {
       for (const seq of shapes.prefillSeqLens.filter((n) => n > 1)) {
         for (const comp of orNone(shapes.compPrefill)) {
           const cb = full === null ? {} : { full_batch_size: full, full_batch_exec_size: full };
           const head = { batch_size: batch, seq_len: seq, ctx_len: ctxLen };
-          prefill.push({ name: 'Prefill', symbols: { ...head, ...compOf(comp), ...extra(seq), ...cb } });
+          prefill.push({ name: 'Prefill', symbols: { ...head, ...compOf(comp), ...extra(batch, seq), ...cb } });
         }
       }
     }
@@ -144,7 +150,7 @@ export function languageSets(shapes: CompiledShapes, symbols: ProgramSymbols): r
       for (const comp of orNone(shapes.compDecode)) {
         const cb = full === null ? {} : { full_batch_size: full };
         const head = { batch_size: batch, seq_len: 1, ctx_len: ctxLen };
-        decode.push({ name: 'Decode', symbols: { ...head, ...compOf(comp), ...extra(longest), ...cb } });
+        decode.push({ name: 'Decode', symbols: { ...head, ...compOf(comp), ...extra(batch, longest), ...cb } });
       }
     }
   }

@@ -130,9 +130,8 @@ async function runRows(session: ProgramSession, state: DeviceState, inputs: Inpu
   const used = Array.from({ length: batch }, (_, row) =>
     Array.from({ length: seq }, (__, i) => row * seq + i).filter((i) => Number(positions.data[i]) >= 0),
   );
-  // Vision rows for each row of the batch are more than the graph takes in one call: it has one set of them.
   const whole = state.batch === batch;
-  const together = whole && (batch === 1 || (seq === 1 && !hasRowsForEach(inputs.vision_embeds, batch)));
+  const together = whole && (batch === 1 || (seq === 1 && isLookedUpTogether(inputs.vision_embeds, batch, session)));
   if (together && used.every((u) => u.length === seq)) {
     return (await session.run(state, inputs, wanted)).outputs;
   }
@@ -152,6 +151,19 @@ async function runRows(session: ProgramSession, state: DeviceState, inputs: Inpu
   const made: Outputs = { logits: { dtype: 'float32', dims: [batch, 1, logits.length / batch], data: logits } };
   if (indexed) made.image_idx_output = { dtype: 'int64', dims: [1, 1], data: BigInt64Array.of(BigInt(imageIdx)) };
   return made;
+}
+
+/**
+ * Vision rows for each row of the batch are more than a graph takes that has one set of them. One set is less than a graph
+ * looks up that has a batch of them: a card reads past its end and drops what it read, ONNX Runtime fails.
+ */
+function isLookedUpTogether(vision: Tensor | undefined, batch: number, session: ProgramSession): boolean {
+  const lead = session
+    .describe()
+    .inputs.find((p) => p.name === 'vision_embeds')
+    ?.dims.at(-3);
+  if (vision === undefined || lead === undefined) return true;
+  return typeof lead === 'string' ? vision.dims[0] === batch : !hasRowsForEach(vision, batch);
 }
 
 function hasRowsForEach(vision: Tensor | undefined, batch: number): boolean {
