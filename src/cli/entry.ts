@@ -55,5 +55,7 @@ async function usageError(error: CommanderError, argv: readonly string[]): Promi
 }
 
 const io = processIo();
+// Checking a recipe runs the top of its node modules in this thread: what they print is no part of an answer.
+globalThis.console = new console.Console(process.stderr);
 const exitCode = await main(process.argv.slice(2), io);
 process.exitCode = io.outError === null ? exitCode : EXIT.run;

@@ -71,13 +71,15 @@ function copyView(view: ArrayBufferView): ArrayBufferView {
   return (view as Float32Array).slice();
 }
 
-/** The first thing in a node's output that cannot cross threads, as a path, or null. */
-export function uncloneable(value: unknown, path: string): string | null {
-  if (typeof value === 'function' || typeof value === 'symbol') return `${path} (${typeof value})`;
+/** The first thing in a node's output that cannot cross threads or be recorded, as a path, or null. */
+export function uncloneable(value: unknown, path: string, within: readonly object[] = []): string | null {
+  if (['function', 'symbol', 'bigint'].includes(typeof value)) return `${path} (${typeof value})`;
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return null;
   if (!Array.isArray(value) && !isPlain(value)) return `${path} (${value.constructor?.name ?? 'object'})`;
+  if (within.includes(value)) return `${path} (it holds itself)`;
+  const outer = [...within, value];
   for (const [key, inner] of Object.entries(value)) {
-    const found = uncloneable(inner, Array.isArray(value) ? `${path}[${key}]` : `${path}.${key}`);
+    const found = uncloneable(inner, Array.isArray(value) ? `${path}[${key}]` : `${path}.${key}`, outer);
     if (found !== null) return found;
   }
   return null;

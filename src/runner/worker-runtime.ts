@@ -5,14 +5,15 @@
 import { threadId } from 'node:worker_threads';
 import type { DeviceDriver, ProgramRole, ProgramSession } from '../contracts/device.js';
 import { type ErrorData, VlmError } from '../contracts/errors.js';
-import type {
-  EmbeddingCache,
-  ItemResult,
-  LedgerStage,
-  ModelContext,
-  NodeContext,
-  NodeInputs,
-  NodeModule,
+import {
+  type EmbeddingCache,
+  type ItemResult,
+  LEDGER_STAGES,
+  type LedgerStage,
+  type ModelContext,
+  type NodeContext,
+  type NodeInputs,
+  type NodeModule,
 } from '../contracts/node.js';
 import type { RecipeModel } from '../contracts/recipe.js';
 import { EmbeddingStore } from './embedding-store.js';
@@ -29,8 +30,9 @@ import {
   type WarmTask,
   type WorkerTask,
 } from './protocol.js';
+import { checkResults, nodeError } from './results.js';
 import { TextPieces } from './text-pieces.js';
-import { ownBuffers, transferList, uncloneable } from './values.js';
+import { ownBuffers, transferList } from './values.js';
 
 /** Where a worker finds things; each call may load modules. */
 export interface WorkerRegistries {
@@ -126,7 +128,7 @@ class Worker {
     }
     const settled = await Promise.allSettled(work);
     const failed = settled.find((s) => s.status === 'rejected');
-    return failed === undefined ? undefined : asVlmError(failed.reason, 'warm-up').toData();
+    return failed === undefined ? undefined : nodeError(failed.reason, 'warm-up').toData();
   }
 
   async #close(record: Record_): Promise<ErrorData | undefined> {
@@ -176,10 +178,10 @@ class Worker {
       // First of all: what this task was the last to want must not outlive it, whatever happens.
       const items = resolveAll(this.#kept, task.items);
       const module = await this.#module(task.kind, task.plugin, record);
-      const results = checkResults(task, await module.run(items, this.#context(task, record, text)));
+      const results = checkResults(task, await module.run(items, this.#context(task, received, record, text)));
       outcome = { results: results.map((result, item) => this.#keep(task, result, item)) };
     } catch (error) {
-      outcome = { error: asVlmError(error, task.node).at(`node "${task.node}"`).toData() };
+      outcome = { error: nodeError(error, task.node).at(`node "${task.node}"`).toData() };
     }
     text.flush();
     spans.push({ stage: task.stage, node: task.node, start: received, end: monotonicMs() });
@@ -187,7 +189,7 @@ class Worker {
       this.#end(task, spans, outcome);
     } catch (error) {
       // Memory that a native library or a plugin keeps for itself cannot be moved.
-      this.#end(task, spans, { error: asVlmError(error, task.node).at(`node "${task.node}"`).toData() });
+      this.#end(task, spans, { error: nodeError(error, task.node).at(`node "${task.node}"`).toData() });
     }
   }
 
@@ -202,7 +204,7 @@ class Worker {
     task.port.postMessage(end, transferList(outcome.results));
   }
 
-  #context(task: NodeTask, record: Record_, text: TextPieces): NodeContext {
+  #context(task: NodeTask, received: number, record: Record_, text: TextPieces): NodeContext {
     // What was generated before comes before.
     const post = (message: NodeMessage): void => {
       text.flush();
@@ -221,9 +223,16 @@ class Worker {
         }
         return this.#session(task.model, task.program, record);
       },
+      // Times and stages of a node are its own: none outside of its task, and none that a ledger does not know.
       span: (stage, start, end = performance.now()) =>
-        record(stage, start + this.#threadOrigin, end + this.#threadOrigin),
-      emitText: (item, piece) => text.add(item, piece),
+        record(
+          LEDGER_STAGES.includes(stage) ? stage : task.stage,
+          Math.max(received, start + this.#threadOrigin),
+          Math.min(monotonicMs(), end + this.#threadOrigin),
+        ),
+      emitText: (item, piece) => {
+        if (item in task.items) text.add(item, String(piece));
+      },
       progress: (done, total, unit) => post({ type: 'progress', done, total, unit }),
       notice: (message) => post({ type: 'notice', message }),
       ...(task.embeddings === undefined ? {} : { embeddings: this.#cache(task.embeddings, task) }),
@@ -313,13 +322,6 @@ function cached<T>(map: Map<string, Promise<T>>, key: string, make: () => Promis
   return value;
 }
 
-/** Foreign errors are wrapped here, once. */
-function asVlmError(error: unknown, node: string): VlmError {
-  if (error instanceof VlmError) return error;
-  const debug = process.env['VLM_RUN_DEBUG'] === '1' && error instanceof Error ? error.stack : undefined;
-  return new VlmError('NODE_FAILED', { what: `"${node}" failed`, cause: debug ?? error });
-}
-
 /** Inputs of every item. All are worked through before the first problem is thrown. */
 function resolveAll(kept: KeptValues, items: readonly TaskInputs[]): readonly NodeInputs[] {
   let problem: unknown;
@@ -333,38 +335,4 @@ function resolveAll(kept: KeptValues, items: readonly TaskInputs[]): readonly No
   });
   if (problem !== undefined) throw problem;
   return resolved;
-}
-
-function checkResults(task: NodeTask, results: readonly ItemResult[]): readonly ItemResult[] {
-  if (!Array.isArray(results) || results.length !== task.items.length) {
-    throw new VlmError('NODE_FAILED', {
-      what: `"${task.kind}" gave the wrong number of results`,
-      expected: `one for each of ${task.items.length} items`,
-      received: Array.isArray(results) ? String(results.length) : typeof results,
-    });
-  }
-  return results.map((result: ItemResult) => {
-    if (!result.ok) {
-      return { ok: false, error: VlmError.fromData(result.error).at(`node "${task.node}"`).toData() };
-    }
-    for (const [port, kind] of Object.entries(task.outputs)) {
-      const value = result.outputs[port];
-      if (value?.kind !== kind) {
-        throw new VlmError('NODE_FAILED', {
-          what: `"${task.kind}" gave a wrong value`,
-          expected: `a value of kind "${kind}" at output "${port}"`,
-          received: value === undefined ? 'nothing' : `kind "${value.kind}"`,
-        });
-      }
-      const stuck = uncloneable(value, port);
-      if (stuck !== null) {
-        throw new VlmError('NODE_FAILED', {
-          what: `"${task.kind}" gave a value that cannot cross threads`,
-          expected: 'plain objects, arrays and typed arrays',
-          received: stuck,
-        });
-      }
-    }
-    return result;
-  });
 }

@@ -5,6 +5,8 @@ import { loadPluginModule } from './plugin.js';
 import { createWorkerHandler } from './worker-runtime.js';
 
 enableCompileCache();
+// Standard output is the answer alone: what a node prints there, console.log included, goes where messages go.
+Object.defineProperty(process, 'stdout', { get: () => process.stderr });
 
 export default createWorkerHandler({
   loadNode,

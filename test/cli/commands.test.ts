@@ -173,7 +173,9 @@ test('plugins run only when they are allowed', async () => {
   const bad = await cli([join(dir, 'nothing.yaml'), '--allow-plugins', '--json']);
   assert.is(bad.code, 2);
   assert.is((JSON.parse(bad.out) as { error: { code: string } }).error.code, 'PLUGIN_INVALID');
-  assert.is((await cli([file, '--allow-plugins'])).code, 0);
+  const noisy = await cli([join(dir, 'noisy.yaml'), '--allow-plugins', '--quiet']);
+  assert.equal([noisy.code, noisy.out], [0, 'quiet\n'], noisy.err);
+  for (const word of ['loaded', 'logged', 'written']) assert.match(noisy.err, word);
 });
 
 test.run();

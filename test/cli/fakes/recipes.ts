@@ -50,6 +50,15 @@ export async function run(items) {
   });
 }
 `,
+  /** Prints where the answer goes: as it is checked, and as it runs. */
+  'noisy.mjs': `${manifest('noisy', TEXT)}
+console.log('loaded');
+export async function run(items) {
+  console.log('logged');
+  process.stdout.write('written\\n');
+  return items.map(() => ({ ok: true, outputs: { text: { kind: 'text', text: 'quiet' } } }));
+}
+`,
   'nothing.mjs': manifest('nothing', TEXT),
 };
 
@@ -58,7 +67,7 @@ export const SLOW = 'slow.yaml';
 export function writeRecipes(dir: string): void {
   mkdirSync(dir, { recursive: true });
   for (const [name, code] of Object.entries(MODULES)) writeFileSync(join(dir, name), code);
-  for (const kind of ['slow', 'throw', 'crash', 'nothing']) {
+  for (const kind of ['slow', 'throw', 'crash', 'noisy', 'nothing']) {
     writeFileSync(
       join(dir, `${kind}.yaml`),
       `version: 1
