@@ -1,5 +1,7 @@
 // Runs every test file in a process of its own, with a time-out, so that one hang or crash neither hides nor stops the
 // rest. Usage: node scripts/run-tests.mjs [FILTER ...]. Last line: `N passed, N failed`.
+// What a machine cannot test is told (`SKIPPED (need): why`, test/skipped.ts) and neither passed nor failed; with
+// VLM_TEST_HAS=need,… it is failed.
 import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -8,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const built = join(root, '.build', 'test');
+const HAS = new Set((process.env.VLM_TEST_HAS ?? '').split(',').filter((need) => need !== ''));
 const TIMEOUT_MS = Number(process.env.VLM_TEST_TIMEOUT_MS ?? 180_000);
 
 function testFiles(dir) {
@@ -36,14 +39,19 @@ function runFile(file) {
       clearTimeout(timer);
       const total = Number(/Total:\s+(\d+)/.exec(output)?.[1] ?? 0);
       const passed = Number(/Passed:\s+(\d+)/.exec(output)?.[1] ?? 0);
+      const left = Number(/Skipped:\s+(\d+)/.exec(output)?.[1] ?? 0);
+      const skipped = [...output.matchAll(/SKIPPED \((\w+)\): (.*)/g)].map(([line, need]) => ({ line, need }));
+      const wanted = skipped.find(({ need }) => HAS.has(need));
       let failed = total - passed;
       let note = '';
       if (timedOut) note = `timed out after ${TIMEOUT_MS / 1000} s`;
       else if (signal) note = `killed by ${signal}`;
       else if (code !== 0 && failed === 0) note = `exit code ${code}`;
-      else if (total === 0) note = 'ran no test';
+      else if (left > 0) note = `${left} left out by test.only or test.skip`;
+      else if (wanted) note = `${wanted.line}, which VLM_TEST_HAS promises`;
+      else if (total === 0 && skipped.length === 0) note = 'ran no test';
       if (note) failed = Math.max(failed, 1);
-      resolve({ file: relative(built, file), passed, failed, note, output, ms: Date.now() - started });
+      resolve({ file: relative(built, file), passed, failed, skipped, note, output, ms: Date.now() - started });
     });
   });
 }
@@ -66,11 +74,15 @@ await Promise.all(
       console.log(
         `${r.failed ? 'FAIL' : 'ok  '} ${r.file}  ${r.passed} passed  ${r.ms} ms${r.note ? `  (${r.note})` : ''}`,
       );
+      for (const { line } of new Map(r.skipped.map((s) => [s.line, s])).values()) console.log(`     ${line}`);
       if (r.failed) console.log(r.output.trimEnd().replace(/^/gm, '     '));
     }
   }),
 );
 const passed = results.reduce((n, r) => n + r.passed, 0);
 const failed = results.reduce((n, r) => n + r.failed, 0);
+const skips = results.flatMap((r) => r.skipped);
+for (const need of new Set(skips.map((s) => s.need)))
+  console.log(`not tested for want of ${need}: ${skips.filter((s) => s.need === need).length}`);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed > 0 ? 1 : 0;

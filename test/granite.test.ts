@@ -2,7 +2,7 @@
  * A tiny model of Granite Vision's architecture, from pictures to token ids and logits, against transformers' own generate:
  * the open export that packs on the host, and the packed one of a single image size.
  */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -21,7 +21,9 @@ import { openModel } from '../src/model/context.js';
 import { preparePrompt } from '../src/prompt/prepare.js';
 import { packageRoot } from '../src/util/package-root.js';
 import { cli } from './cli/fakes/spawn.js';
+import { unbuilt } from './devices/ai100/emulator/programs.js';
 import { pictureBytes } from './families/llava-next/goldens.js';
+import { skipped } from './skipped.js';
 
 interface Case {
   readonly images: readonly string[];
@@ -42,7 +44,6 @@ const packed = Object.entries(golden.cases).filter(([, c]) => c.packed);
 const PACKED_PROGRAMS = { vision: join(model, 'packed.onnx'), language: join(model, 'language.onnx') };
 /** Where tools/reference/llava_next_qefficient.py wrote programs of QEfficient's own making; not part of the repository. */
 const foreign = process.env['VLM_TEST_QEFFICIENT_PROGRAMS'];
-const isEmulatorBuilt = existsSync(join(root, 'build', 'native', 'libvlm_aic_emulator.so'));
 
 const folder = mkdtempSync(join(tmpdir(), 'vlm-granite-'));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
@@ -219,7 +220,7 @@ if (foreign !== undefined) {
   });
 }
 
-if (isEmulatorBuilt) {
+if (unbuilt() === null) {
   test('the emulated card takes both kinds and gives the tokens of transformers', async () => {
     const device = { kind: 'ai100', ids: [0], emulated: true, io_precision: 'float32' };
     for (const [isPacked, cases] of [
@@ -239,6 +240,8 @@ if (isEmulatorBuilt) {
       }
     }
   });
+} else {
+  skipped('compiler', unbuilt() ?? '');
 }
 
 test.run();

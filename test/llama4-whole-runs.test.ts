@@ -1,5 +1,5 @@
 /** A tiny model of Llama 4's architecture, from pictures to token ids and logits, against transformers' own generate. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -18,6 +18,8 @@ import { openModel } from '../src/model/context.js';
 import { preparePrompt } from '../src/prompt/prepare.js';
 import { packageRoot } from '../src/util/package-root.js';
 import { cli } from './cli/fakes/spawn.js';
+import { unbuilt } from './devices/ai100/emulator/programs.js';
+import { skipped } from './skipped.js';
 
 interface Case {
   readonly images: readonly string[];
@@ -34,7 +36,6 @@ const golden: { readonly steps: number; readonly cases: Readonly<Record<string, 
   readFileSync(join(model, 'goldens.json'), 'utf8'),
 );
 const cases = Object.entries(golden.cases);
-const isEmulatorBuilt = existsSync(join(root, 'build', 'native', 'libvlm_aic_emulator.so'));
 const CTX = 768;
 
 const folder = mkdtempSync(join(tmpdir(), 'vlm-llama4-'));
@@ -192,7 +193,7 @@ test(`logits of the first and the last step are within ${TOLERANCE}`, async () =
   }
 });
 
-if (isEmulatorBuilt) {
+if (unbuilt() === null) {
   test('the emulated card gives the tokens of transformers, padded chunks and padded tiles', async () => {
     const device = { kind: 'ai100', ids: [0], emulated: true, io_precision: 'float32', shapes: { tiles: [1, 5, 17] } };
     const file = recipe('card', { prefill: 128, device });
@@ -210,6 +211,8 @@ if (isEmulatorBuilt) {
       delete process.env['VLM_RUN_CACHE'];
     }
   });
+} else {
+  skipped('compiler', unbuilt() ?? '');
 }
 
 test.run();

@@ -29,6 +29,7 @@ try {
   execFileSync(process.env.CXX || 'c++', [...flags, ...sources, '-o', binary]);
   const out = execFileSync(binary, [folder, cycles, mutations], { timeout: 300_000, encoding: 'utf8' });
   process.stdout.write(out);
+  if (!out.includes(`${Number(cycles)} cycles`) || !(Number(cycles) > 0)) throw new Error(`not ${cycles} cycles`);
 } catch (error) {
   console.error(`${error.stdout ?? ''}${error.stderr ?? error.message}`);
   process.exitCode = 1;

@@ -20,6 +20,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { RunRecord } from '../../src/runner/run-directory.js';
 import { packageRoot } from '../../src/util/package-root.js';
+import { skipped } from '../skipped.js';
 import { writeRecipes } from './fakes/recipes.js';
 import { CLI, cli, type Ended } from './fakes/spawn.js';
 
@@ -162,6 +163,8 @@ if (existsSync('/dev/full')) {
     assert.is(err.split('OUTPUT_UNWRITABLE').length, 2, err);
     assert.not.match(err, /\n\s+at .*\.js:\d/);
   });
+} else {
+  skipped('linux', 'no /dev/full');
 }
 
 test('--out keeps a valid record and the answer; --trace a trace', async () => {

@@ -9,6 +9,7 @@ import { run } from '../../src/index.js';
 import { packageRoot } from '../../src/util/package-root.js';
 import { emulated, unbuilt } from '../devices/ai100/emulator/programs.js';
 import { suiteOf } from '../devices/suite.js';
+import { skipped } from '../skipped.js';
 
 const test = suiteOf('programs that swap');
 const root = packageRoot();
@@ -88,6 +89,8 @@ if (unbuilt() === null) {
     assert.equal(tight.ids, (await ran(await recipe(8, 16))).ids);
     assert.is(tight.created, tight.swaps + 1);
   });
+} else {
+  skipped('compiler', unbuilt() ?? '');
 }
 
 test.run();

@@ -14,6 +14,7 @@ import { figuresOf } from '../../src/sweep/measure.js';
 import { pointId } from '../../src/sweep/points.js';
 import type { runPoint } from '../../src/sweep/run-point.js';
 import { packageRoot } from '../../src/util/package-root.js';
+import { skipped } from '../skipped.js';
 
 const test = suite<{ folder: string; out: string }>('sweeps around their points');
 test.before.each(async (context) => {
@@ -178,7 +179,7 @@ async function smallDisk(folder: string): Promise<string | null> {
 test('a full disk ends the sweep with an error, keeps what was measured, and --resume goes on', async ({ folder }) => {
   const disk = await smallDisk(folder);
   if (disk === null) {
-    process.stdout.write('SKIPPED, not tested: a full disk wants the right to mount a small one\n');
+    skipped('mount', 'a full disk wants the right to mount a small one');
     return;
   }
   try {

@@ -9,6 +9,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packageRoot } from '../../src/util/package-root.js';
 import { Project } from '../cli/fakes/share.js';
+import { skipped } from '../skipped.js';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const ROOT = packageRoot();
@@ -24,7 +25,7 @@ test.before.each(async (context) => {
     context.mounted = true;
   } catch {
     context.mounted = false;
-    process.stdout.write('SKIPPED, not tested: a full disk wants the right to mount a small one\n');
+    skipped('mount', 'a full disk wants the right to mount a small one');
   }
 });
 test.after.each(async ({ folder, disk, mounted }) => {

@@ -1,17 +1,18 @@
 // The shipped recipes of Llama 4 before anything of the model is on the machine, and with a folder of programs.
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packageRoot } from '../../src/util/package-root.js';
 import { cli } from '../cli/fakes/spawn.js';
+import { unbuilt } from '../devices/ai100/emulator/programs.js';
+import { skipped } from '../skipped.js';
 
 const root = packageRoot();
 const RECIPE = join(root, 'pipelines', 'llama4.yaml');
 const CARD_RECIPE = join(root, 'pipelines', 'llama4.ai100.yaml');
 const TINY = join(root, 'test', 'golden', 'llama4-tiny');
-const isEmulatorBuilt = existsSync(join(root, 'build', 'native', 'libvlm_aic_emulator.so'));
 
 const test = suite<{ home: string; env: Record<string, string> }>('llama4 recipes');
 test.before.each((context) => {
@@ -77,7 +78,7 @@ test('with a folder of programs the recipe runs', async ({ env }) => {
   assert.equal([images[0]?.grid, images[0]?.tiles, promptExact], [[2, 1], 3, true]);
 });
 
-if (isEmulatorBuilt) {
+if (unbuilt() === null) {
   test('the card recipe compiles for its tile counts and runs on an emulated card', async ({ env }) => {
     const card = [...small, '--set', 'devices.main.emulated=true', '--set', 'devices.main.ids=[0]'];
     const compiled = await cli(['compile', CARD_RECIPE, ...card, '--target', 'emulator'], { env });
@@ -89,6 +90,8 @@ if (isEmulatorBuilt) {
     // Four tokens; the card's half precision for pixels and cache leaves them as they are.
     assert.is(ran.out, onCpu.out);
   });
+} else {
+  skipped('compiler', unbuilt() ?? '');
 }
 
 test('models says what a folder lacks', async ({ env }) => {

@@ -1,12 +1,13 @@
 // Locks across devices: made on the processor and verified on the emulated card, and the other way round.
-import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Lock } from '../../src/share/format.js';
 import type { Verification } from '../../src/share/verify.js';
-import { packageRoot } from '../../src/util/package-root.js';
 import { Project } from '../cli/fakes/share.js';
+import { unbuilt } from '../devices/ai100/emulator/programs.js';
+import { skipped } from '../skipped.js';
 
 const test = suite('locks on the emulated card');
 let project: Project;
@@ -26,7 +27,7 @@ async function verified(args: readonly string[], code: number): Promise<Verifica
 const layers = ({ findings }: Verification, example?: string) =>
   Object.fromEntries(findings.filter((f) => f.example === example).map((f) => [f.layer, f.status]));
 
-if (existsSync(join(packageRoot(), 'build', 'native', 'libvlm_aic_emulator.so'))) {
+if (unbuilt() === null) {
   for (const precision of ['float16', 'float32']) {
     test(`a lock of the processor holds on the emulated card, and the other way round (${precision})`, async () => {
       const card = [
@@ -101,6 +102,7 @@ if (existsSync(join(packageRoot(), 'build', 'native', 'libvlm_aic_emulator.so'))
     }
   });
 } else {
+  skipped('compiler', unbuilt() ?? '');
   test('without the built emulator a lock says what is missing', async () => {
     const card = ['--device', 'main=ai100:0', '--set', 'devices.main.emulated=true'];
     const { code } = await project.cli(['verify', project.recipe, ...card]);

@@ -9,6 +9,7 @@ import { writeEmulatedQpc } from '../../../src/devices/ai100/emulator/qpc.js';
 import { ai100Driver } from '../../../src/devices/ai100/index.js';
 import { loadAddon } from '../../../src/devices/ai100/library.js';
 import { packageRoot } from '../../../src/util/package-root.js';
+import { skipped } from '../../skipped.js';
 import { rejects } from '../conformance.js';
 import { suiteOf } from '../suite.js';
 import { emulated, type Shapes, unbuilt } from './emulator/programs.js';
@@ -112,6 +113,8 @@ if (missing === null) {
       await session.close();
     });
   }
+} else {
+  skipped('compiler', missing);
 }
 
 test.run();

@@ -12,6 +12,7 @@ import { ai100Driver } from '../../../../src/devices/ai100/index.js';
 import { loadAddon } from '../../../../src/devices/ai100/library.js';
 import { generate } from '../../../../src/generation/index.js';
 import { packageRoot } from '../../../../src/util/package-root.js';
+import { skipped } from '../../../skipped.js';
 import { fixture, type GoldenCase, golden, goldenRequest, rejects } from '../../conformance.js';
 import { suiteOf } from '../../suite.js';
 import { writeEchoPrograms } from '../faults/programs.js';
@@ -34,7 +35,7 @@ async function opened(role: 'vision' | 'language', path: string, more: Record<st
 }
 
 if (missing !== null) {
-  test(`SKIPPED, not tested: ${missing}`, () => assert.ok(missing));
+  skipped('compiler', missing);
 } else {
   const control = loadControl();
   test.before(() => writeEchoPrograms(vision, language));

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { emulatorLibrary, loadControl } from '../../../../src/devices/ai100/emulator/addon.js';
 import { ai100Driver } from '../../../../src/devices/ai100/index.js';
+import { skipped } from '../../../skipped.js';
 import { rejects } from '../../conformance.js';
 import { suiteOf } from '../../suite.js';
 import { unbuilt } from '../emulator/programs.js';
@@ -106,7 +107,7 @@ if (missing === null) {
     judge(cases, await campaign(cases, 30_000, 1));
   });
 } else {
-  test(`SKIPPED, not tested: ${missing}`, () => assert.ok(missing));
+  skipped('compiler', missing);
 }
 
 test.run();
