@@ -1,5 +1,6 @@
-// Import direction of src/: who may import whom. Fails on a forbidden import, on a file that no rule covers, and on a
-// rule that matches no file (a check that looks at nothing proves nothing). Usage: node scripts/checks/imports.mjs [SRC]
+// Import direction of src/: who may import whom, and which packages; and three rules about words. Fails on a forbidden
+// import or word, on a file that no rule covers, and on a rule that matches no file (a check that looks at nothing
+// proves nothing). Usage: node scripts/checks/imports.mjs [SRC]
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,11 +8,12 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const src = process.argv[2] ?? join(root, 'src');
 
-// First matching rule wins. `may`: prefixes a file may import from (its own `self` prefix is always allowed).
+// First matching rule wins. `may`: prefixes a file may import from (its own `self` prefix is always allowed). `pure`:
+// no package at all, not even Node.js's own modules.
 const RULES = [
-  { name: 'contracts', files: /^contracts\//, self: 'contracts/', may: [] },
+  { name: 'contracts', files: /^contracts\//, self: 'contracts/', may: [], pure: true },
   { name: 'util', files: /^util\//, self: 'util/', may: ['contracts/'] },
-  { name: 'node manifests', files: /^nodes\/[^/]+\/manifest\.ts$/, self: 'nodes/$1/', may: ['contracts/'] },
+  { name: 'node manifests', files: /^nodes\/[^/]+\/manifest\.ts$/, self: '', may: ['contracts/'], pure: true },
   {
     name: 'node manifest list',
     files: /^nodes\/manifests\.ts$/,
@@ -30,18 +32,19 @@ const RULES = [
     self: 'nodes/$1/',
     may: ['contracts/', 'util/', 'families/', 'image/', 'text/', 'generation/', 'prompt/'],
   },
-  { name: 'families list', files: /^families\/[^/]+\.ts$/, self: 'families/', may: ['contracts/'] },
+  { name: 'families list', files: /^families\/[^/]+\.ts$/, self: 'families/', may: ['contracts/'], pure: true },
   {
     name: 'families',
     files: /^families\/([^/]+)\//,
     self: 'families/$1/',
     may: ['contracts/', 'util/', 'families/shared/'],
+    pure: true,
   },
   { name: 'recipe', files: /^recipe\//, self: 'recipe/', may: ['contracts/', 'util/'] },
   { name: 'image', files: /^image\//, self: 'image/', may: ['contracts/', 'util/'] },
   { name: 'text', files: /^text\//, self: 'text/', may: ['contracts/', 'util/'] },
-  { name: 'prompt', files: /^prompt\//, self: 'prompt/', may: ['contracts/', 'util/'], optional: true },
-  { name: 'generation', files: /^generation\//, self: 'generation/', may: ['contracts/', 'util/'] },
+  { name: 'prompt', files: /^prompt\//, self: 'prompt/', may: ['contracts/', 'util/'], pure: true },
+  { name: 'generation', files: /^generation\//, self: 'generation/', may: ['contracts/', 'util/'], pure: true },
   { name: 'device list', files: /^devices\/[^/]+\.ts$/, self: 'devices/', may: ['contracts/', 'util/'] },
   {
     name: 'card emulator',
@@ -96,10 +99,10 @@ const RULES = [
     self: 'report/',
     may: ['contracts/', 'util/', /^sweep\/(?:measure|stats)\.ts$/, /^dataset\/store\.ts$/, /^recipe\/suggest\.ts$/],
   },
-  { name: 'compose', files: /^compose\//, self: 'compose/', may: [''], optional: true },
+  { name: 'compose', files: /^compose\//, self: 'compose/', may: [''] },
   { name: 'cli', files: /^cli\//, self: 'cli/', may: [''] },
 ];
-/** Packages that only one place may import. */
+/** Every package, and the only places that may import it. */
 const ONLY = [
   { pkg: 'csv-parse', files: /^dataset\// },
   { pkg: 'piscina', files: /^runner\/pool\.ts$/ },
@@ -109,6 +112,27 @@ const ONLY = [
   { pkg: '@huggingface/hub', files: /^model\// },
   { pkg: '@huggingface/tokenizers', files: /^text\// },
   { pkg: '@huggingface/jinja', files: /^text\// },
+  { pkg: 'yaml', files: /^(?:recipe|report|runner|share|sweep)\// },
+  { pkg: 'ajv', files: /^(?:recipe|nodes|share|sweep)\// },
+  { pkg: 'ajv-formats', files: /^nodes\// },
+];
+const families = readdirSync(join(root, 'src', 'families'), { withFileTypes: true })
+  .filter((e) => e.isDirectory() && e.name !== 'shared')
+  .map((e) => e.name);
+/** Words that only one place may say. `seen`: the place says them, so that the expression is known to match. */
+const WORDS = [
+  { what: 'an Error without a code', text: /new (?:Type|Range)?Error\(/, files: /^$/ },
+  {
+    what: 'prints or ends the process',
+    text: /\bconsole\.\w+\(|process\.(?:stdout|stderr|exit\(|exitCode)/,
+    files: /^cli\/|\/selftest\/child\.ts$/,
+    seen: true,
+  },
+  {
+    what: 'compares the name of a family',
+    text: new RegExp(`(?:[=!]==?|case|includes\\(|startsWith\\()\\s*['"\`](?:${families.join('|')})['"\`]`),
+    files: /^families\//,
+  },
 ];
 
 function filesIn(dir) {
@@ -122,6 +146,7 @@ const IMPORT = /(?:from\s+|import\s*\(\s*|import\s+)['"]([^'"]+)['"]/g;
 
 const problems = [];
 const matched = new Map(RULES.map((r) => [r.name, 0]));
+const said = new Map(WORDS.map((w) => [w.what, 0]));
 let edges = 0;
 for (const path of filesIn(src)) {
   const file = relative(src, path).replaceAll('\\', '/');
@@ -131,12 +156,22 @@ for (const path of filesIn(src)) {
     continue;
   }
   matched.set(rule.name, matched.get(rule.name) + 1);
+  // Comment lines may name anything: examples of the library import it, and print.
+  const code = readFileSync(path, 'utf8').replaceAll(/^\s*(?:\*|\/\/|\/\*).*$/gm, '');
+  for (const word of WORDS.filter((w) => w.text.test(code))) {
+    if (word.files.test(file)) said.set(word.what, said.get(word.what) + 1);
+    else problems.push(`${file}: ${word.what}`);
+  }
   const self = rule.self.replace('$1', rule.files.exec(file)?.[1] ?? '');
-  for (const [, spec] of readFileSync(path, 'utf8').matchAll(IMPORT)) {
+  for (const [, spec] of code.matchAll(IMPORT)) {
     edges++;
     if (!spec.startsWith('.')) {
+      if (rule.pure) problems.push(`${file} (${rule.name}): imports ${spec}, and may import no package`);
+      if (spec.startsWith('node:')) continue;
       const only = ONLY.find((o) => spec === o.pkg || spec.startsWith(`${o.pkg}/`));
-      if (only && !only.files.test(file)) problems.push(`${file}: imports ${spec}, which only ${only.files} may`);
+      if (!only) problems.push(`${file}: imports ${spec}, a package that no rule knows`);
+      else if (!only.files.test(file)) problems.push(`${file}: imports ${spec}, which only ${only.files} may`);
+      else only.seen = true;
       continue;
     }
     const target = relative(src, resolve(dirname(path), spec))
@@ -148,8 +183,11 @@ for (const path of filesIn(src)) {
     if (!allowed) problems.push(`${file} (${rule.name}): must not import ${target}`);
   }
 }
-for (const rule of RULES)
-  if (matched.get(rule.name) === 0 && !rule.optional) problems.push(`rule "${rule.name}" matches no file`);
+for (const rule of RULES) if (matched.get(rule.name) === 0) problems.push(`rule "${rule.name}" matches no file`);
+for (const only of ONLY) if (!only.seen) problems.push(`${only.pkg}: nothing imports it`);
+for (const word of WORDS)
+  if (word.seen && said.get(word.what) === 0)
+    problems.push(`nothing ${word.what}: the check is not looking at the code`);
 if (edges < 50) problems.push(`only ${edges} imports seen: the check is not looking at the code`);
 for (const p of problems) console.error(p);
 console.log(

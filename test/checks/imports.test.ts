@@ -33,6 +33,13 @@ for (const [title, file, line] of [
   ['a family that imports the text adapters', 'families/internvl/bad.ts', "import '../../text/index.js';"],
   ['a recipe phase that imports the runner', 'recipe/bad.ts', "const m = await import('../runner/pool.js');"],
   ['piscina outside the pool', 'runner/bad.ts', "import { Piscina } from 'piscina';"],
+  ['a manifest that imports what checks options', 'nodes/encode/manifest.ts', "import 'node:fs';"],
+  ['a family that reads files', 'families/internvl/bad.ts', "import { readFileSync } from 'node:fs';"],
+  ['a package nobody declared', 'runner/bad.ts', "import 'left-pad';"],
+  ['an error without a code', 'text/bad.ts', "throw new Error('no');"],
+  ['a family named in shared code', 'runner/bad.ts', "export const odd = (name: string) => name === 'llama4';"],
+  ['printing outside of cli', 'runner/bad.ts', "process.stdout.write('here');"],
+  ['ending the process outside of cli', 'image/bad.ts', 'process.exit(1);'],
   ['a file in a folder nobody declared', 'elsewhere/bad.ts', 'export {};'],
 ] as const) {
   test(`refused: ${title}`, () => {
