@@ -56,6 +56,7 @@ test('run: failures before anything runs are thrown, those of a node are data', 
   assert.is(await codeOf(run(join(dir, 'nothing.yaml'), { allowPlugins: true })), 'PLUGIN_INVALID');
   assert.is(await codeOf(run(join(dir, 'none.yaml'))), 'RECIPE_UNREADABLE');
   assert.is(await codeOf(run(file, { allowPlugins: true, set: ['nodes.it.with=5'] })), 'RECIPE_INVALID');
+  assert.is(await codeOf(run(file, { allowPlugins: true, set: ['nodes.it.with'] })), 'SET_INVALID');
   assert.is(await codeOf(run(file, { allowPlugins: true, inputs: { wrod: 'x' } })), 'INPUT_UNKNOWN');
   assert.is(await codeOf(plan(file, { allowPlugins: true })), 'MODEL_MISSING');
   const result = await run(file, { allowPlugins: true });

@@ -307,10 +307,13 @@ export function compileCommand(plan: Plan, args: readonly string[]): string {
 }
 
 function notCompiled(plan: Plan, job: CompileJob, args: readonly string[]): VlmError {
-  const shapes = job.spec.specializations.map((set) => set.name).join(', ');
+  const shapes = job.spec.specializations.map(({ name, symbols }) => {
+    const lengths = Object.entries(symbols).map(([symbol, length]) => `${symbol} ${length}`);
+    return `${name} (${lengths.join(', ')})`;
+  });
   return new VlmError('PROGRAM_INVALID', {
     what: `The ${job.spec.role} program is not compiled for ${job.target === 'card' ? 'cards' : 'the emulated card'} with these options`,
-    expected: `a program with the shapes ${shapes} in ${cacheFolder()}`,
+    expected: `a program in ${cacheFolder()} with the shapes ${shapes.join(', ')}`,
     where: `nodes.${job.spec.node}`,
     hint: `compile it: ${compileCommand(plan, args)}`,
   });

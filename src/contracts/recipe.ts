@@ -76,7 +76,6 @@ export const DIAGNOSTIC_CODES = [
   'E_INPUT',
   'E_MODEL',
   'E_PLUGIN',
-  'E_FIT',
   'W_UNUSED_INPUT',
   'W_UNUSED_NODE',
   'W_UNUSED_DEVICE',

@@ -60,7 +60,12 @@ const MAX_BYTES = 4 * 1024 * 1024;
 export async function readSweep(path: string): Promise<Sweep> {
   const file = resolve(path);
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new VlmError('RECIPE_UNREADABLE', { what: 'The sweep cannot be read', where: path, cause });
+    throw new VlmError('RECIPE_UNREADABLE', {
+      what: 'The sweep cannot be read',
+      where: path,
+      cause,
+      hint: 'paths start from the working directory; `vlm-run sweep --schema` prints what a sweep file may say',
+    });
   });
   if (text.length > MAX_BYTES) {
     throw new VlmError('RECIPE_UNREADABLE', {

@@ -39,8 +39,8 @@ Every point is planned before the first one runs; points run in random order, ea
 Results are appended to DIR/results.jsonl, one whole line a point.
 
 Examples:
-  $ vlm-run sweep sweeps/batch.yaml --dry-run
-  $ vlm-run sweep sweeps/batch.yaml --out results/batch --resume`,
+  $ vlm-run sweep sweeps/mini.yaml --dry-run
+  $ vlm-run sweep sweeps/mini.yaml --out results/mini --resume`,
     )
     .action(async (file: string | undefined, flags: SweepFlags) => {
       const { Told } = await import('../recipe-options.js');
