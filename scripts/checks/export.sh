@@ -10,7 +10,7 @@ with_python() {
   export OMP_NUM_THREADS=1 TRANSFORMERS_OFFLINE=1 HF_HUB_OFFLINE=1
   scratch=$(mktemp -d)
   trap 'rm -rf "$scratch"' EXIT
-  timeout 80 "$1" -m unittest discover -s tools/export/tests -t . 2>&1 | tee "$scratch/tests"
+  timeout 400 "$1" -m unittest discover -s tools/export/tests -t . 2>&1 | tee "$scratch/tests"
   # unittest is content with nothing, too.
   grep -qE '^Ran [1-9][0-9]* tests? in ' "$scratch/tests" || { echo 'no test of the exporter ran'; exit 1; }
   answer() { node bin/vlm-run.js pipelines/internvl.yaml --json "$@" 2>/dev/null | node -e '

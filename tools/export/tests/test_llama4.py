@@ -118,7 +118,9 @@ class Refused(unittest.TestCase):
         cases = [({"vision": {"pixel_shuffle_ratio": 0.4}}, "whole number"), ({"vision": {"image_size": 60}}, "whole number of patches"),
                  ({"vision": {"image_size": 42}}, "shuffled"), ({"vision": {"intermediate_size": 60}}, "intermediate_size"),
                  ({"vision": {"num_attention_heads": 8}}, "multiple of 4"), ({"text": {"hidden_act": "gelu"}}, "gelu"), ({"quantization_config": {"quant_method": "compressed-tensors"}}, "quantized"),
-                 ({"text": {"attention_chunk_size": None}}, "attention_chunk_size"), ({"text": {"layer_types": ["sliding_attention"] * 4}}, "layer_types"),
+                 ({"text": {"attention_chunk_size": None}}, "attention_chunk_size"),
+                 ({"text": {"attention_chunk_size": 0}}, "attention_chunk_size"), ({"text": {"floor_scale": 0}}, "floor_scale"),
+                 ({"text": {"num_experts_per_tok": 5}}, "num_experts_per_tok is 5 of 4"), ({"text": {"layer_types": ["sliding_attention"] * 4}}, "layer_types"),
                  ({"text": {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}}, "linear")]
         for changes, reason in cases:
             with self.subTest(changes):
@@ -223,7 +225,7 @@ class Variants(unittest.TestCase):
         ids, tiles = prompts()[2]
         pixels = torch.randn(tiles, 3, 56, 56, generator=torch.Generator().manual_seed(6))
         scout = {"interleave_moe_layer_step": 1, "num_experts_per_tok": 1, "num_local_experts": 3}
-        cases = {"experts in every layer, one a token": scout, "no norm of queries": {"use_qk_norm": False},
+        cases = {"experts in every layer, one a token": scout, "no norm of queries": {"use_qk_norm": False}, "experts in every third layer": {"interleave_moe_layer_step": 3},
                  "default rope": {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}, "no temperature": {"attn_temperature_tuning": False},
                  "attention bias": {"attention_bias": True}, "other layers without rope": {"no_rope_layers": [0, 1, 0, 1]},
                  "rope and full attention": {"layer_types": ["full_attention"] * 4}, "tied": {"tie_word_embeddings": True}}

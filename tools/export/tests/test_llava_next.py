@@ -48,7 +48,10 @@ class Refused(unittest.TestCase):
         self.assertIsNone(llava_next.unsupported(config()))
         cases = [({"vision": {"model_type": "clip_vision_model"}}, "clip_vision_model"), ({"text": {"model_type": "llama"}}, "llama"),
                  ({"vision_feature_select_strategy": "default"}, "class token"), ({"vision": {"hidden_act": "relu"}}, "relu"),
-                 ({"projector_hidden_act": "silu"}, "silu"), ({"image_grid_pinpoints": [[28, 30]]}, "whole number of tiles"),
+                 ({"projector_hidden_act": "silu"}, "silu"), ({"text": {"hidden_act": "gelu"}}, "gelu"),
+                 ({"vision_feature_layer": 4}, "not among the 4 states"), ({"image_grid_pinpoints": []}, "image_grid_pinpoints"),
+                 ({"image_grid_pinpoints": [[28]]}, "[height, width]"), ({"image_grid_pinpoints": [[-28, 28]]}, "[height, width]"),
+                 ({"text": {"max_position_embeddings": 10**9}}, "max_position_embeddings"), ({"image_grid_pinpoints": [[28, 30]]}, "whole number of tiles"),
                  ({"text": {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}}, "linear")]
         for changes, reason in cases:
             with self.subTest(changes):

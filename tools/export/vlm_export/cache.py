@@ -11,6 +11,7 @@ from .builder import OPSET, Builder
 
 DOMAIN = "com.qualcomm.cloud"
 INT32_MAX = 2**31 - 1  # an index out of range: a card drops such a write and reads anything there
+MOST_POSITIONS = 1 << 21  # rows of a table of angles: a quarter of a gigabyte each of cos and sin where heads are of 64
 MASKED = -1.0e4  # stays finite in f16 after adding any score
 
 

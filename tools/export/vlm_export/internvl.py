@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto
 
 from .builder import Builder, weights_of
+from .cache import MOST_POSITIONS
 from .checkpoint import Renamed
 from .qwen2 import language_program
 
@@ -114,6 +115,8 @@ def unsupported(config: Any) -> str | None:
         (config.projector_hidden_act == "gelu", f"projector_hidden_act is {config.projector_hidden_act!r}, not 'gelu'"),
         (text.hidden_act == "silu", f"hidden_act of the text model is {text.hidden_act!r}, not 'silu'"),
         (not getattr(text, "use_sliding_window", False), "use_sliding_window is set: attention would not be over the whole context"),
+        (set(getattr(text, "layer_types", None) or ["full_attention"]) == {"full_attention"}, "layer_types names others than full_attention"),
+        (0 < text.max_position_embeddings <= MOST_POSITIONS, f"max_position_embeddings {text.max_position_embeddings} is not from 1 to {MOST_POSITIONS}"),
         (rope in ROPE_TYPES, f"rope_type {rope!r} is not one of {', '.join(ROPE_TYPES)}"),
     ]
     return next((reason for holds, reason in checks if not holds), None)

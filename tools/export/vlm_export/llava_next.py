@@ -14,6 +14,7 @@ import onnx
 from onnx import TensorProto
 
 from .builder import Builder, weights_of
+from .cache import MOST_POSITIONS
 from .checkpoint import Renamed
 from .granite import language_program
 from .internvl import gelu
@@ -27,14 +28,21 @@ PACKED_SIZE = (1610, 1109)
 def unsupported(config: Any) -> str | None:
     """Why this architecture cannot be exported, from config.json alone; None when it can."""
     vision, text = config.vision_config, config.text_config
+    taken = config.vision_feature_layer
+    states = vision.num_hidden_layers + 1  # the embeddings are one of them
+    points = config.image_grid_pinpoints
     checks = [
         (vision.model_type == "siglip_vision_model", f"the vision tower is {vision.model_type!r}, not 'siglip_vision_model'"),
         (text.model_type == "granite", f"the text model is {text.model_type!r}, not 'granite'"),
         (config.vision_feature_select_strategy == "full", "vision_feature_select_strategy is not 'full': SigLIP has no class token to drop"),
         (vision.hidden_act in ACTIVATIONS, f"hidden_act {vision.hidden_act!r} of the vision tower is not one of {', '.join(ACTIVATIONS)}"),
         (config.projector_hidden_act == "gelu", f"projector_hidden_act is {config.projector_hidden_act!r}, not 'gelu'"),
+        (0 < text.max_position_embeddings <= MOST_POSITIONS, f"max_position_embeddings {text.max_position_embeddings} is not from 1 to {MOST_POSITIONS}"),
         (text.rope_parameters.get("rope_type", "default") == "default", f"rope_type is {text.rope_parameters.get('rope_type')!r}, not 'default'"),
-        (all(n % vision.image_size == 0 for point in config.image_grid_pinpoints for n in point), "a grid pinpoint is no whole number of tiles"),
+        (text.hidden_act == "silu", f"hidden_act of the text model is {text.hidden_act!r}, not 'silu'"),
+        (all(-states <= n < states for n in ([taken] if isinstance(taken, int) else taken)), f"vision_feature_layer {taken} is not among the {states} states of the tower"),
+        (bool(points) and all(len(point) == 2 and min(point) > 0 for point in points), f"image_grid_pinpoints is no list of [height, width]: {points}"),
+        (all(n % vision.image_size == 0 for point in points for n in point), "a grid pinpoint is no whole number of tiles"),
     ]
     return next((reason for holds, reason in checks if not holds), None)
 

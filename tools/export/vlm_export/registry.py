@@ -10,6 +10,7 @@ import onnx
 
 from . import internvl, internvl_chat, llama4, llava_next
 from .checkpoint import Checkpoint
+from .errors import Refused
 
 State = Mapping[str, Any]
 
@@ -24,12 +25,17 @@ class Exporter:
     export: Callable[[Any, State, bool], dict[str, onnx.ModelProto]]
     names: Callable[[State], State]  # checkpoints of every generation as one
     processor: bool = True  # whether a run needs preprocessor_config.json or processor_config.json
+    tied: Callable[[Any], bool] = lambda config: bool(config.tie_word_embeddings)  # whether the embedding table is the head as well
     fused: str | None = None  # why attention is not ONNX Runtime's fused operator; None where it is
 
 
 def _plain(folder: Path, raw: dict[str, Any], state: Checkpoint) -> tuple[Any, State]:
-    from transformers import AutoConfig
+    from transformers import CONFIG_MAPPING, AutoConfig
 
+    for part in ("text_config", "vision_config"):
+        kind = (raw.get(part) or {}).get("model_type")
+        if kind is not None and kind not in CONFIG_MAPPING:
+            raise Refused(f"model_type {kind!r} of {part} is not one that transformers has", hint="this architecture has no exporter yet")
     return AutoConfig.from_pretrained(folder), state
 
 
@@ -43,5 +49,5 @@ EXPORTERS: dict[str, Exporter] = {
                               processor=False),
     "llava_next": Exporter(_plain, llava_next.unsupported, "LlavaNextForConditionalGeneration", lambda c, s, card: llava_next.export(c, s), llava_next.canonical),
     "llama4": Exporter(_plain, llama4.unsupported, "Llama4ForConditionalGeneration", lambda c, s, card: llama4.export(c, s, static=card), lambda s: s,
-                       fused="the operator has neither attention in chunks nor norms behind the rotation"),
+                       tied=lambda c: bool(c.text_config.tie_word_embeddings), fused="the operator has neither attention in chunks nor norms behind the rotation"),
 }
