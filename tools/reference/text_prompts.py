@@ -188,31 +188,33 @@ def question(turn: Turn, numbers: Iterable[int], several: bool) -> str:
         (f"Image-{next(count)}: <image>\n" if several else "<image>\n") if p["type"] == "image" else p["text"] for p in parts)
 
 
+def chat_query(template: str, conversation: list[Turn], sizes: list[Size], per_tile: int = 256, side: int = 448) -> tuple[str, str]:
+    """chat() of the published model code, up to the tokenizer: the prompt with `<image>`, and with its images expanded."""
+    head, system, ask, answer, separator = TEMPLATES[template]
+    turns = [t for t in conversation if t["role"] != "system"]
+    message = next((t["content"][0]["text"] for t in conversation if t["role"] == "system"), system)
+    rendered = head + message + separator
+    seen = 1
+    for turn in turns:
+        parts = turn["content"] if isinstance(turn["content"], list) else []
+        images = sum(p["type"] == "image" for p in parts)
+        words = question(turn, range(seen, seen + images), len(sizes) > 1)
+        seen += images
+        role = ask if turn["role"] == "user" else answer
+        rendered += role + words + separator if words else role
+    rendered += answer
+    query = rendered
+    for size in sizes:
+        query = query.replace("<image>", "<img>" + "<IMG_CONTEXT>" * (per_tile * tiles(*size, side=side)) + "</img>", 1)
+    return rendered, query
+
+
 def chat_prompts(folder: Path) -> list[dict[str, object]]:
-    """chat() of the published model code, up to the tokenizer."""
     config = json.loads((folder / "config.json").read_text())
-    head, system, ask, answer, separator = TEMPLATES[config["template"]]
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     cases = []
     for name, conversation, sizes in CONVERSATIONS:
-        turns = [t for t in conversation if t["role"] != "system"]
-        message = next((t["content"][0]["text"] for t in conversation if t["role"] == "system"), system)
-        query = head + message + separator
-        seen = 1
-        for turn in [*turns, None]:
-            if turn is None:
-                query += answer
-                continue
-            parts = turn["content"] if isinstance(turn["content"], list) else []
-            images = sum(p["type"] == "image" for p in parts)
-            words = question(turn, range(seen, seen + images), len(sizes) > 1)
-            seen += images
-            role = ask if turn["role"] == "user" else answer
-            query += role + words + separator if words else role
-        rendered = query
-        counts = [tiles(*size) for size in sizes]
-        for n in counts:
-            query = query.replace("<image>", "<img>" + "<IMG_CONTEXT>" * (256 * n) + "</img>", 1)
-        cases.append({"name": name, "messages": conversation, "sizes": sizes, "rendered": rendered, "tiles": sum(counts),
+        rendered, query = chat_query(config["template"], conversation, sizes)
+        cases.append({"name": name, "messages": conversation, "sizes": sizes, "rendered": rendered, "tiles": sum(tiles(*size) for size in sizes),
                       "ids": packed(tokenizer.encode(query).ids)})
     return cases
