@@ -11,7 +11,11 @@ import type { NodeContext } from '../src/contracts/node.js';
 import type { PixelsValue, TokensValue } from '../src/contracts/ports.js';
 import { openModel } from '../src/model/context.js';
 import { run as preprocess } from '../src/nodes/preprocess/run.js';
+import { forbidOrtTelemetry } from '../src/util/ort-telemetry.js';
 import { packageRoot } from '../src/util/package-root.js';
+
+// As vlm-run does it: both sides start the same library in the same way.
+forbidOrtTelemetry();
 
 const CTX = 1024;
 const CHUNK = 128;

@@ -9,6 +9,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { FixedQueue, Piscina } from 'piscina';
 import { VlmError } from '../contracts/errors.js';
+import { forbidOrtTelemetry } from '../util/ort-telemetry.js';
 import { HOST, type LaneKey, type TaskRunner } from './lanes.js';
 import { monotonicMs, type TaskReply, type WorkerTask } from './protocol.js';
 
@@ -36,6 +37,7 @@ export class WorkerPools implements TaskRunner {
   #strayError: unknown;
 
   constructor(options: PoolOptions = {}) {
+    forbidOrtTelemetry();
     this.#options = options;
     this.hostThreads = options.hostThreads ?? availableParallelism();
   }

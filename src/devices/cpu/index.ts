@@ -11,11 +11,14 @@ import type {
   ProgramSource,
 } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
+import { forbidOrtTelemetry } from '../../util/ort-telemetry.js';
 import { mendedGraph } from './mend.js';
 import { ByteSource } from './onnx-wire.js';
 import { type WeightPlaces, weightPlaces } from './places.js';
 import { type CpuProgram, readProgram } from './program.js';
 import { CpuSession, type CpuSettings } from './session.js';
+
+forbidOrtTelemetry();
 
 const LEVELS = ['disabled', 'basic', 'extended', 'all'] as const;
 type Level = (typeof LEVELS)[number];

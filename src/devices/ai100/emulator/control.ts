@@ -1,5 +1,6 @@
 /** Starts the worker that computes for the emulated card: a thread of its own, as a card has its own clock. */
 import { Worker } from 'node:worker_threads';
+import { forbidOrtTelemetry } from '../../../util/ort-telemetry.js';
 import { checkEnvironment, loadControl } from './addon.js';
 
 export interface EmulatorExecutor {
@@ -9,6 +10,7 @@ export interface EmulatorExecutor {
 }
 
 export async function startEmulatorExecutor(): Promise<EmulatorExecutor> {
+  forbidOrtTelemetry();
   const control = loadControl();
   checkEnvironment(control);
   const executor = control.create();
