@@ -15,23 +15,36 @@ function parse(text: string): { readonly value: unknown } | null {
   }
 }
 
-/** End of the object or list that starts at `from`, or -1. Strings may hold brackets. */
-function balancedEnd(text: string, from: number): number {
-  let depth = 0;
-  let quoted = false;
-  for (let i = from; i < text.length; i += 1) {
+/**
+ * For each place of a text, where the bracket that is open there closes: the place behind it, 0 when none does. Read
+ * from the end, so that every place is settled once however many brackets there are. Strings may hold brackets; a place
+ * is taken to lie outside of a string.
+ */
+function closings(text: string): Int32Array {
+  const closing = new Int32Array(text.length + 3);
+  /** For each place taken to lie in a string: the place behind that string. */
+  const behind = new Int32Array(text.length + 3);
+  for (let i = text.length - 1; i >= 0; i -= 1) {
     const c = text[i];
-    if (quoted) {
-      if (c === '\\') i += 1;
-      else if (c === '"') quoted = false;
-    } else if (c === '"') quoted = true;
-    else if (c === '{' || c === '[') depth += 1;
-    else if (c === '}' || c === ']') {
-      depth -= 1;
-      if (depth === 0) return i + 1;
+    behind[i] = c === '"' ? i + 1 : (behind[c === '\\' ? i + 2 : i + 1] ?? 0);
+    if (c === '}' || c === ']') closing[i] = i + 1;
+    else {
+      const next = c === '{' || c === '[' ? closing[i + 1] : c === '"' ? behind[i + 1] : i + 1;
+      closing[i] = next === undefined || next === 0 ? 0 : (closing[next] ?? 0);
     }
   }
-  return -1;
+  return closing;
+}
+
+/** The first object or list inside words. */
+function embedded(text: string): { readonly value: unknown } | null {
+  const closing = closings(text);
+  for (const { index } of text.matchAll(/[{[]/g)) {
+    const end = closing[index + 1] ?? 0;
+    const found = end === 0 ? null : parse(text.slice(index, end));
+    if (found !== null) return found;
+  }
+  return null;
 }
 
 /** The JSON of a text: the whole of it, a fenced block, or the first object or list in it. null when there is none. */
@@ -42,12 +55,7 @@ export function findJson(text: string): { readonly value: unknown } | null {
     const fenced = parse((block ?? '').trim());
     if (fenced !== null) return fenced;
   }
-  for (const { index } of text.matchAll(/[{[]/g)) {
-    const end = balancedEnd(text, index);
-    const found = end < 0 ? null : parse(text.slice(index, end));
-    if (found !== null) return found;
-  }
-  return null;
+  return embedded(text);
 }
 
 /** Makes a reader for a JSON Schema (draft 2020-12, or draft-07 when `$schema` says so). Throws OPTION_INVALID. */

@@ -38,6 +38,16 @@ test('numbers outside 0 to 1000 are clamped, decimals and line breaks read', () 
   assert.equal(boxes[0]!.box, [0, 0.05, 200, 100]);
 });
 
+test('a label may hold a < of its own, but no tag', () => {
+  const box = '<box>[[0, 0, 1000, 1000]]</box>';
+  for (const label of ['a < b', '<b>bold</b>', '1<2<3', '<', 'x <ref']) {
+    const { text, boxes } = parse(`<ref>${label}</ref>${box}`);
+    assert.is(text, label);
+    assert.is(boxes[0]?.label, label);
+  }
+  assert.is(parse(`<ref>a<ref>b</ref>${box}`).boxes[0]?.label, 'b');
+});
+
 test('what is malformed stays as the model wrote it', () => {
   const malformed = [
     '<ref>x</ref><box>[[1, 2, 3]]</box>',
@@ -62,6 +72,8 @@ test('long hostile texts are read in linear time', () => {
     '<ref>'.repeat(1_000_000),
     `<box>[[${'1, '.repeat(1_000_000)}`,
     `<ref>x</ref>${' '.repeat(3_000_000)}<box>[`,
+    `<ref>${'x'.repeat(3_000_000)}`,
+    `<ref>${'< '.repeat(1_000_000)}`,
   ];
   for (const text of texts) {
     const read = parse(text);

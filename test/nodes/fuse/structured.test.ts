@@ -14,6 +14,14 @@ test('JSON is found as the whole text, in a fence, or inside words', () => {
   assert.is(findJson(''), null);
 });
 
+test('brackets that never close do not make reading quadratic', () => {
+  // As long as that: a scan to the end for every bracket would outlast the time-out of a test file many times over.
+  for (const piece of ['{', '[{"', '["', '[\\"{']) assert.is(findJson(piece.repeat(300_000)), null);
+  assert.equal(findJson(`${'{'.repeat(300_000)} {"a": 1}`), { value: { a: 1 } });
+  assert.is(findJson(`${'[x'.repeat(100_000)}${']'.repeat(100_000)}`), null);
+  assert.equal(findJson('say "{ [1, "{"]'), { value: [1, '{'] });
+});
+
 test('the value is validated and failures are data', async () => {
   const read = await structuredReader({
     type: 'object',
