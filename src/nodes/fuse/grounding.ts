@@ -19,7 +19,7 @@ const NUMBER = String.raw`-?\d+(?:\.\d+)?`;
 const QUAD = String.raw`\[\s*${NUMBER}(?:\s*,\s*${NUMBER}){3}\s*\]`;
 const BOX = String.raw`<box>\s*\[\s*${QUAD}(?:\s*,\s*${QUAD})*\s*,?\s*\]\s*</box>`;
 /** Anything but the tags themselves: a label may hold a `<` of its own. */
-const LABEL = String.raw`[^<]*(?:<(?!/?(?:ref|box)>)[^<]*)*`;
+const LABEL = `[^<]*(?:<(?!/?(?:ref|box)>)[^<]*)*`;
 /** A label with its boxes, or boxes without a label. */
 const ELEMENT = new RegExp(String.raw`<ref>(${LABEL})</ref>((?:\s*${BOX})+)|(${BOX})`, 'g');
 const QUADS = new RegExp(QUAD, 'g');
