@@ -1,4 +1,5 @@
 /** A user's own node module: `manifest` and `run`, loaded from a file. Its code runs as soon as it is imported. */
+import { existsSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { VlmError } from '../contracts/errors.js';
 import type { NodeManifest, NodeModule } from '../contracts/node.js';
@@ -14,11 +15,19 @@ async function importPlugin(path: string): Promise<Exports> {
   } catch (cause) {
     throw new VlmError('PLUGIN_INVALID', {
       what: 'A node module cannot be loaded',
+      expected: 'an ECMAScript module that exports `manifest` and `run`',
+      received: reasonOf(cause, path),
       where: path,
-      hint: 'it must be an ECMAScript module that exports `manifest` and `run`',
       cause,
     });
   }
+}
+
+/** What a person needs to mend the module: that it is not there, its slip of syntax, or what it threw. */
+function reasonOf(cause: unknown, path: string): string {
+  if (!existsSync(path)) return 'no such file';
+  if (!(cause instanceof Error)) return String(cause);
+  return `${cause.name}: ${cause.message.split('\n')[0] ?? ''}`;
 }
 
 function isRun(value: unknown): value is NodeModule['run'] {
