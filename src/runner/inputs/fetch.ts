@@ -1,5 +1,7 @@
 /** Bytes of an input from where it lies: a file, an address, standard input, a data URL. Size and time are limited. */
-import { readFile, stat } from 'node:fs/promises';
+import { constants, type Stats } from 'node:fs';
+import { open, readFile, stat } from 'node:fs/promises';
+import { Socket } from 'node:net';
 import { basename, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { VlmError } from '../../contracts/errors.js';
@@ -31,11 +33,29 @@ export interface Fetched {
 /** `-`, `data:`, `http(s):`, `file:` or a path. */
 export async function fetchBytes(place: string, context: FetchContext): Promise<Fetched> {
   const limits = { ...DEFAULT_LIMITS, ...context.limits };
+  if (place.trim() === '') throw namesNothing(context);
   if (place === '-') return { bytes: await readStdin(context, limits), name: 'standard input' };
   if (/^data:/i.test(place)) return { bytes: readDataUrl(place, context, limits), name: 'data URL' };
   if (/^https?:/i.test(place)) return { bytes: await download(place, context, limits), name: shownUrl(place) };
   if (/^file:/i.test(place)) return readPath(fileUrlPath(place, context), context, limits);
+  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(place)) {
+    throw new VlmError('INPUT_UNREADABLE', {
+      what: 'This kind of address is not read',
+      expected: 'a file, or an address that begins with https:, http:, file: or data:',
+      received: shownUrl(place),
+      where: where(context),
+    });
+  }
   return readPath(resolve(context.cwd ?? '.', place), context, limits);
+}
+
+function namesNothing(context: FetchContext): VlmError {
+  return new VlmError('INPUT_MISSING', {
+    what: 'An input names no file',
+    expected: 'a path, an address, or - for standard input',
+    received: 'nothing',
+    where: where(context),
+  });
 }
 
 function where({ input }: FetchContext): string {
@@ -69,13 +89,18 @@ function fileUrlPath(place: string, context: FetchContext): string {
 }
 
 async function readPath(path: string, context: FetchContext, limits: FetchLimits): Promise<Fetched> {
+  const refuse = (what: string): VlmError =>
+    new VlmError('INPUT_UNREADABLE', { what, received: path, where: where(context) });
   try {
-    const info = await stat(path);
-    if (info.isDirectory()) throw new VlmError('INPUT_UNREADABLE', { what: 'An input is a folder', received: path });
+    const info: Stats = await stat(path);
+    if (info.isDirectory()) throw refuse('An input is a folder');
+    if (info.isFIFO()) return { bytes: await readPipe(path, context, limits), name: basename(path) };
+    // A device may never end: /dev/zero.
+    if (!info.isFile()) throw refuse('An input is neither a file nor a pipe');
     if (info.size > limits.maxBytes) throw tooLarge(context, limits, megabytes(info.size));
     return { bytes: new Uint8Array(await readFile(path)), name: basename(path) };
   } catch (cause) {
-    if (cause instanceof VlmError) throw cause.details.where === undefined ? cause.at(where(context)) : cause;
+    if (cause instanceof VlmError) throw cause;
     const missing = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT';
     throw new VlmError('INPUT_UNREADABLE', {
       what: missing ? 'An input file does not exist' : 'An input file cannot be read',
@@ -84,6 +109,28 @@ async function readPath(path: string, context: FetchContext, limits: FetchLimits
       ...(missing ? { hint: 'paths on the command line start from the working directory' } : {}),
       cause,
     });
+  }
+}
+
+/**
+ * A named pipe, or what a shell makes of `<(command)`. Read as a stream: its writer may be slow or never come, and a
+ * blocking call on it could not be given up.
+ */
+async function readPipe(path: string, context: FetchContext, limits: FetchLimits): Promise<Uint8Array> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  let socket: Socket | undefined;
+  const stop = (): void => {
+    socket?.destroy(new VlmError('CANCELLED', { what: 'The run was cancelled' }));
+  };
+  try {
+    socket = new Socket({ fd: file.fd, readable: true, writable: false });
+    context.signal?.addEventListener('abort', stop);
+    if (context.signal?.aborted === true) stop();
+    return await collect(socket, context, limits);
+  } finally {
+    context.signal?.removeEventListener('abort', stop);
+    socket?.destroy();
+    await file.close().catch(() => undefined);
   }
 }
 
@@ -106,14 +153,38 @@ function readDataUrl(url: string, context: FetchContext, limits: FetchLimits): U
     });
   }
   if (body.length > limits.maxBytes * 2) throw tooLarge(context, limits, megabytes(body.length));
-  try {
-    const plain = decodeURIComponent(body);
-    const bytes = base64 === undefined ? new TextEncoder().encode(plain) : new Uint8Array(Buffer.from(plain, 'base64'));
-    if (bytes.length > limits.maxBytes) throw tooLarge(context, limits, megabytes(bytes.length));
-    return bytes;
-  } catch (cause) {
-    throw VlmError.wrap(cause, 'INPUT_UNREADABLE', { what: 'A data URL cannot be decoded', where: where(context) });
+  const bytes = base64 === undefined ? percentDecoded(body) : base64Decoded(body);
+  if (bytes === null) {
+    throw new VlmError('INPUT_UNREADABLE', {
+      what: 'A data URL is not base64 as it says, or is cut off',
+      received: `${url.slice(0, 40)}…`,
+      where: where(context),
+    });
   }
+  if (bytes.length > limits.maxBytes) throw tooLarge(context, limits, megabytes(bytes.length));
+  return bytes;
+}
+
+/** Null when it is none: Buffer passes over what it does not know, and gives a part of the picture. */
+function base64Decoded(body: string): Uint8Array | null {
+  const text = Buffer.from(percentDecoded(body)).toString('latin1').replace(/\s+/g, '');
+  if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(text)) return null;
+  if (text.replace(/=+$/, '').length % 4 === 1) return null;
+  return new Uint8Array(Buffer.from(text, 'base64'));
+}
+
+/** `%89PNG` -> bytes, which need not be UTF-8. A `%` without two digits stands for itself. */
+function percentDecoded(body: string): Uint8Array {
+  const raw = Buffer.from(body, 'utf8');
+  const out = new Uint8Array(raw.length);
+  let size = 0;
+  for (let i = 0; i < raw.length; i++) {
+    const digits = raw[i] === 0x25 ? raw.toString('latin1', i + 1, i + 3) : '';
+    const escaped = /^[0-9a-f]{2}$/i.test(digits);
+    out[size++] = escaped ? Number.parseInt(digits, 16) : (raw[i] ?? 0);
+    if (escaped) i += 2;
+  }
+  return out.slice(0, size);
 }
 
 /** Without its query: it may hold a key. */
@@ -121,12 +192,24 @@ function shownUrl(url: string): string {
   return url.replace(/[?#].*$/s, '').replace(/\/\/[^/@]*@/, '//');
 }
 
+/** A name and password in the address become a header: fetch refuses them there, in a message that shows them. */
+function request(url: string): { readonly address: URL; readonly headers: Readonly<Record<string, string>> } {
+  const address = new URL(url);
+  const { username, password } = address;
+  if (username === '' && password === '') return { address, headers: {} };
+  address.username = '';
+  address.password = '';
+  const pair = Buffer.concat([percentDecoded(username), Buffer.from(':'), percentDecoded(password)]);
+  return { address, headers: { authorization: `Basic ${pair.toString('base64')}` } };
+}
+
 async function download(url: string, context: FetchContext, limits: FetchLimits): Promise<Uint8Array> {
   const shown = shownUrl(url);
   const timeout = AbortSignal.timeout(limits.timeoutMs);
   const signal = context.signal === undefined ? timeout : AbortSignal.any([timeout, context.signal]);
   try {
-    const response = await fetch(url, { signal, redirect: 'follow' });
+    const { address, headers } = request(url);
+    const response = await fetch(address, { signal, redirect: 'follow', headers });
     if (!response.ok) {
       throw new VlmError('DOWNLOAD_FAILED', {
         what: `The server refused an input with status ${response.status}`,

@@ -12,7 +12,7 @@ export async function parseMessages(text: string, input: string): Promise<unknow
   } catch {
     const { parse } = await import('yaml');
     try {
-      return parse(text, { maxAliasCount: 100 });
+      return parse(text, { maxAliasCount: 100, logLevel: 'error' });
     } catch (cause) {
       throw new VlmError('INPUT_UNREADABLE', {
         what: 'A conversation is neither JSON nor YAML',
