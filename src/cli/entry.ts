@@ -18,8 +18,9 @@ async function buildProgram(io: Io, json: boolean): Promise<Command> {
 
 async function main(argv: readonly string[], io: Io): Promise<number> {
   const json = argv.includes('--json');
+  let program: Command | undefined;
   try {
-    const program = await buildProgram(io, json);
+    program = await buildProgram(io, json);
     if (argv.length === 0) {
       io.err(program.helpInformation());
       return 2;
@@ -30,16 +31,16 @@ async function main(argv: readonly string[], io: Io): Promise<number> {
     if (error instanceof Told) return error.exitCode;
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return 0;
-      return reportError(await usageError(error, argv).catch((better: unknown) => better), io, json);
+      return reportError(await usageError(error, argv, program).catch((better: unknown) => better), io, json);
     }
     return reportError(error, io, json);
   }
 }
 
 /** Commander's words: `error: unknown option '--inptu'\n(Did you mean --input?)`. */
-async function usageError(error: CommanderError, argv: readonly string[]): Promise<VlmError> {
+async function usageError(error: CommanderError, argv: readonly string[], program?: Command): Promise<VlmError> {
   const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n');
-  const hint = rest
+  let hint = rest
     .join(' ')
     .trim()
     .replace(/^\((.*)\)$/, '$1');
@@ -47,6 +48,16 @@ async function usageError(error: CommanderError, argv: readonly string[]): Promi
   if (error.code === 'commander.excessArguments' && !COMMANDS.includes(word)) {
     // `vlm-run vaildate x.yaml`: the first word was taken for a recipe.
     await refuseMistypedCommand(word);
+  }
+  const below = program?.commands.find((command) => command.name() === word)?.commands ?? [];
+  if (error.code === 'commander.excessArguments' && below.length > 0) {
+    // `vlm-run models pul x`: the second word was taken for an argument.
+    const { nearest } = await import('../recipe/index.js');
+    const near = nearest(
+      argv[1] ?? '',
+      below.map((command) => command.name()),
+    );
+    if (near !== undefined) hint = `did you mean "${word} ${near}"?`;
   }
   return new VlmError('USAGE', {
     what: first.charAt(0).toUpperCase() + first.slice(1),

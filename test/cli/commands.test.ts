@@ -41,6 +41,9 @@ for (const [args, hint] of [
   [[recipe, '--input', 'image'], 'name=value'],
   [[recipe, '--input', 'prompt=-', '--input', 'prompt=@-'], 'Standard input'],
   [['schema', 'recipes'], 'one of recipe, run'],
+  [['models', 'pul', 'owner/name'], 'did you mean "models pull"'],
+  [['models', 'pull', '--revison'], 'did you mean --revision'],
+  [['cache', 'lss'], 'did you mean ls'],
 ] as const) {
   test(`a wrong command line says what is near: ${args.at(-1)}`, async () => {
     const { code, out, err } = await cli(args);

@@ -24,6 +24,8 @@ interface Flags {
 
 export function registerModels(program: Command, deps: ModelsDeps): Command {
   const models = modelsCommand(deps);
+  // Otherwise commander itself would print what is wrong here, and end the process with a code of its own.
+  for (const command of [models, ...models.commands]) command.copyInheritedSettings(program);
   program.addCommand(models);
   return models;
 }
