@@ -61,14 +61,15 @@ export function applySet(tree: SourceMap, file: SourceFile, registry: Registry, 
   return changed?.kind === 'map' ? changed : tree;
 }
 
-function parsePath(written: string): readonly string[] | null {
-  const steps: string[] = [];
+/** Keys as text, `[0]` as a number. */
+function parsePath(written: string): DocumentPath | null {
+  const steps: (string | number)[] = [];
   let end = 0;
   for (const match of written.matchAll(STEP)) {
     const between = written.slice(end, match.index);
     const first = steps.length === 0;
     if (match[2] === undefined ? between !== (first ? '' : '.') : between !== '' || first) return null;
-    steps.push(match[1] ?? match[2] ?? '');
+    steps.push(match[1] ?? Number(match[2]));
     end = match.index + match[0].length;
   }
   return end === written.length && steps.length > 0 ? steps : null;
@@ -114,13 +115,13 @@ function relocate(node: SourceNode, file: SourceFile): SourceNode {
 /** Refuses paths that lead nowhere. Keys of a known place are checked by the schema afterwards. */
 function checkPath(
   tree: SourceMap,
-  steps: readonly string[],
+  steps: DocumentPath,
   value: SourceNode,
   at: Span,
   registry: Registry,
   problems: Problems,
 ): boolean {
-  const [top = '', name] = steps;
+  const [top = '', name] = steps.map(String);
   if (!TOP.includes(top)) {
     const whole = optionPath(tree, steps, registry);
     const near = nearest(top, TOP);
@@ -147,8 +148,8 @@ function checkPath(
 }
 
 /** `ctx_len` or `decode.ctx_len` -> `nodes.decode.with.ctx_len`, when exactly one node takes such an option. */
-function optionPath(tree: SourceMap, steps: readonly string[], registry: Registry): string | undefined {
-  const option = steps.at(-1) ?? '';
+function optionPath(tree: SourceMap, steps: DocumentPath, registry: Registry): string | undefined {
+  const option = String(steps.at(-1) ?? '');
   const nodes = [...(mapAt(tree, 'nodes')?.entries ?? [])];
   const owners = nodes.flatMap(([name, { value }]) => {
     if (steps.length > 1 && !steps.includes(name)) return [];
@@ -165,19 +166,22 @@ function optionPath(tree: SourceMap, steps: readonly string[], registry: Registr
 /** A copy of the tree with `value` at `steps`; null and a problem where the path meets a single value. */
 function put(
   node: SourceNode | undefined,
-  steps: readonly string[],
+  steps: DocumentPath,
   value: SourceNode,
   at: Span,
   done: DocumentPath,
   problems: Problems,
 ): SourceNode | null {
-  const [step, ...rest] = steps;
-  if (step === undefined) return value;
+  const [first, ...rest] = steps;
+  if (first === undefined) return value;
+  const step = String(first);
   if (node?.kind === 'list') return putItem(node.items, node.span, step, rest, value, at, done, problems);
   if (node !== undefined && node.kind !== 'map' && node.value !== null) {
     problems.add('E_SET', `${pathText(done)} is a single value, it has no "${step}"`, { at, path: pathText(done) });
     return null;
   }
+  // `stop[0]=x` where the recipe says nothing of `stop`: a new list takes the place of the default.
+  if (node?.kind !== 'map' && typeof first === 'number') return putItem([], at, step, rest, value, at, done, problems);
   const entries = new Map(node?.kind === 'map' ? node.entries : []);
   if (rest.length === 0 && value.kind === 'scalar' && value.value === null) {
     entries.delete(step);
@@ -193,7 +197,7 @@ function putItem(
   list: readonly SourceNode[],
   span: Span,
   step: string,
-  rest: readonly string[],
+  rest: DocumentPath,
   value: SourceNode,
   at: Span,
   done: DocumentPath,
@@ -201,7 +205,8 @@ function putItem(
 ): SourceNode | null {
   const index = /^\d+$/.test(step) ? Number(step) : -1;
   if (index < 0 || index > list.length) {
-    const last = list.length === 0 ? 'it is empty' : `it has places 0 to ${list.length - 1}, ${list.length} appends`;
+    const last =
+      list.length === 0 ? 'it is empty: 0 appends' : `it has places 0 to ${list.length - 1}, ${list.length} appends`;
     problems.add('E_SET', `${pathText(done)} is a list without a place "${step}"`, { at, hint: last });
     return null;
   }

@@ -51,7 +51,9 @@ test('later changes win, maps replace, null removes', async () => {
 test('places in lists', async () => {
   assert.equal(await option('dec', 'stop', 'nodes.dec.with.stop=[a, b]', 'nodes.dec.with.stop[1]=c'), ['a', 'c']);
   assert.equal(await option('dec', 'stop', 'nodes.dec.with.stop=[a]', 'nodes.dec.with.stop.1=b'), ['a', 'b']);
+  assert.equal(await option('dec', 'stop', 'nodes.dec.with.stop[0]=a', 'nodes.dec.with.stop[1]=b'), ['a', 'b']);
   assert.equal(await refused('nodes.dec.with.stop=[a]', 'nodes.dec.with.stop[5]=b'), ['E_SET --set (2) 1']);
+  assert.equal(await refused('nodes.dec.with.stop[1]=b'), ['E_SET --set 1']);
 });
 
 test('paths in values start from the working directory', async () => {
