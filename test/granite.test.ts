@@ -19,11 +19,11 @@ import { imageTiles, tileElements } from '../src/image/tiles.js';
 import { run } from '../src/index.js';
 import { openModel } from '../src/model/context.js';
 import { preparePrompt } from '../src/prompt/prepare.js';
-import { packageRoot } from '../src/util/package-root.js';
 import { cli } from './cli/fakes/spawn.js';
 import { unbuilt } from './devices/ai100/emulator/programs.js';
 import { pictureBytes } from './families/llava-next/goldens.js';
 import { skipped } from './skipped.js';
+import { tinyModel } from './tiny-models.js';
 
 interface Case {
   readonly images: readonly string[];
@@ -34,8 +34,7 @@ interface Case {
   readonly logits: Readonly<Record<string, readonly number[]>>;
 }
 
-const root = packageRoot();
-const model = join(root, 'test', 'golden', 'llava-next', 'tiny');
+const model = tinyModel('llava-next');
 const golden: { readonly steps: number; readonly cases: Readonly<Record<string, Case>> } = JSON.parse(
   readFileSync(join(model, 'goldens.json'), 'utf8'),
 );

@@ -20,6 +20,7 @@ import { packageRoot } from '../src/util/package-root.js';
 import { cli } from './cli/fakes/spawn.js';
 import { unbuilt } from './devices/ai100/emulator/programs.js';
 import { skipped } from './skipped.js';
+import { tinyModel } from './tiny-models.js';
 
 interface Case {
   readonly images: readonly string[];
@@ -31,7 +32,7 @@ interface Case {
 }
 
 const root = packageRoot();
-const model = join(root, 'test', 'golden', 'llama4-tiny');
+const model = tinyModel('llama4');
 const golden: { readonly steps: number; readonly cases: Readonly<Record<string, Case>> } = JSON.parse(
   readFileSync(join(model, 'goldens.json'), 'utf8'),
 );

@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "export"))
 from vlm_export import llava_next  # noqa: E402
 
 TOKENIZER = Path("test/golden/text/granite/tokenizer.json")
+OWN = Path("test/golden/llava-next/sources")
 PATCH, STEPS, SEED = 32, 64, 5
 
 
@@ -85,10 +86,10 @@ def fill(model: torch.nn.Module) -> None:
             p.copy_(value.half().float())
 
 
-def record(processor: Any, model: Any, case: dict[str, Any], own: Path) -> dict[str, Any]:
+def record(processor: Any, model: Any, case: dict[str, Any]) -> dict[str, Any]:
     pictures = []
     for name in case["images"]:
-        with Image.open(own / name if (own / name).exists() else SOURCES / name) as image:
+        with Image.open(OWN / name if (OWN / name).exists() else SOURCES / name) as image:
             picture = ImageOps.exif_transpose(image).convert("RGB")
             pictures.append(picture.resize((1610, 1109)) if case["packed"] else picture)
     text = processor.apply_chat_template(case["messages"], add_generation_prompt=True, tokenize=False)
@@ -129,7 +130,7 @@ def main() -> None:
     processor = AutoProcessor.from_pretrained(args.out)
     cases = {}
     for name, case in CASES.items():
-        cases[name] = record(processor, model, case, args.out.parent / "sources")
+        cases[name] = record(processor, model, case)
         print(f"{name:28s} {len(set(cases[name]['tokens'])):3d} distinct, least margin {cases[name]['leastMargin']}")
     assert len({tuple(case["tokens"]) for case in cases.values()}) == len(cases), "answers do not depend on their pictures"
     (args.out / "goldens.json").write_text(json.dumps({"versions": VERSIONS, "steps": STEPS, "cases": cases}, separators=(",", ":")) + "\n")
