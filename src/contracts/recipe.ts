@@ -105,6 +105,7 @@ export type Reference =
 /** A node of a plan: options complete, references resolved, in topological order. */
 export interface PlanNode {
   readonly name: string;
+  readonly description?: string;
   readonly manifest: NodeManifest;
   /** Absolute path of a plugin module, when `kind` names one. */
   readonly plugin?: string;
@@ -139,6 +140,7 @@ export interface Plan {
 
 export interface PlanInput {
   readonly name: string;
+  readonly description?: string;
   readonly type: InputType;
   readonly many: boolean;
   readonly required: boolean;

@@ -21,6 +21,7 @@ export interface DraftReference {
 
 export interface DraftInput {
   readonly name: string;
+  readonly description: string | null;
   readonly key: Span;
   readonly type: InputType | null;
   readonly many: boolean;
@@ -37,6 +38,7 @@ export interface DraftDevice {
 
 export interface DraftNode {
   readonly name: string;
+  readonly description: string | null;
   readonly key: Span;
   readonly kind: string | null;
   readonly kindAt: Span;
@@ -106,6 +108,7 @@ export function readDraft(tree: SourceMap, registry: Registry, plugins: Readonly
     const type = textOf(map.entries.get('type'));
     inputs.set(name, {
       name,
+      description: textOf(map.entries.get('description')),
       key,
       type: type === 'image' || type === 'text' || type === 'messages' ? type : null,
       many: scalarOf(map.entries.get('many')?.value) === true,
@@ -138,6 +141,7 @@ function readNode(
   const deviceName = textOf(device);
   return {
     name,
+    description: textOf(map.entries.get('description')),
     key,
     kind,
     kindAt,

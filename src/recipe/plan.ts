@@ -76,8 +76,11 @@ function modelOf({ tree }: Draft): RecipeModel {
   };
 }
 
-function planInput({ name, type, many, required, default: given }: DraftInput): PlanInput {
-  const base: PlanInput = { name, type: type ?? 'text', many, required };
+const described = (description: string | null): { readonly description?: string } =>
+  description === null ? {} : { description };
+
+function planInput({ name, description, type, many, required, default: given }: DraftInput): PlanInput {
+  const base: PlanInput = { name, ...described(description), type: type ?? 'text', many, required };
   if (given === undefined) return base;
   return { ...base, default: type === 'text' ? toValue(given.value) : withPaths(given.value, type === 'messages') };
 }
@@ -146,6 +149,7 @@ function planNode(node: DraftNode, draft: Draft): PlanNode[] {
   return [
     {
       name: node.name,
+      ...described(node.description),
       manifest,
       ...(node.plugin === null ? {} : { plugin: node.plugin }),
       device: manifest.program === undefined ? null : (node.device?.name ?? null),

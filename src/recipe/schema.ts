@@ -185,7 +185,7 @@ function inputSchema(): JsonSchema {
       },
       description: {
         type: 'string',
-        description: 'What to give, shown by `--help` of the recipe and when the input is missing.',
+        description: 'What to give: shown when the input is missing.',
         examples: ['The picture to describe.'],
       },
       default: {

@@ -135,6 +135,13 @@ test('graph draws inputs, nodes and outputs', async () => {
   }
 });
 
+test('graph shows what a node is described as, whatever is in it', async () => {
+  const note = 'Cuts "it" | [into] <b>#quot;\n`tiles`';
+  const { code, out } = await cli(['graph', recipe, '--set', `nodes.encode.description=${JSON.stringify(note)}`]);
+  assert.is(code, 0);
+  assert.match(out, '  n_encode["encode<br/>main<br/>Cuts it [into] b quot; tiles"]\n');
+});
+
 test('schema prints the schemas that ship', async () => {
   for (const which of ['recipe', 'run']) {
     const { code, out } = await cli(['schema', which]);

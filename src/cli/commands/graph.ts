@@ -35,7 +35,8 @@ export function mermaid(plan: Plan): string {
   }
   for (const node of plan.nodes) {
     const device = node.device === null ? '' : `<br/>${label(node.device)}`;
-    lines.push(`  n_${id(node.name)}["${label(node.name)}${device}"]`);
+    const note = node.description === undefined ? '' : `<br/>${label(node.description)}`;
+    lines.push(`  n_${id(node.name)}["${label(node.name)}${device}${note}"]`);
   }
   for (const name of Object.keys(plan.outputs)) lines.push(`  out_${id(name)}[/"${label(name)}"/]`);
   for (const node of plan.nodes) {
@@ -50,4 +51,5 @@ export function mermaid(plan: Plan): string {
 }
 
 const id = (name: string): string => name.replace(/[^A-Za-z0-9_]/g, '_');
-const label = (name: string): string => name.replace(/["|<>]/g, ' ');
+/** Nothing in a label may end it, begin markup, or be read as an entity. */
+const label = (name: string): string => name.replace(/["|<>`#\s]+/g, ' ').trim();

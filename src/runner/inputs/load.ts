@@ -79,7 +79,7 @@ async function loadInput(
     if (!input.required) return undefined;
     throw new VlmError('INPUT_MISSING', {
       what: `The input "${input.name}" has no value and the recipe gives no default`,
-      expected: `a value of type ${input.type}`,
+      expected: `a value of type ${input.type}${input.description === undefined ? '' : `: ${input.description}`}`,
       hint: `give one with --input ${input.name}=…`,
     });
   }

@@ -126,6 +126,8 @@ test('unknown, missing, optional, several', async () => {
   );
   assert.is(error.details.hint, 'imgae? image');
   await fails('INPUT_MISSING', load({ image: {} }, {}));
+  const missing = await fails('INPUT_MISSING', load({ image: { description: 'The cat.' } }, {}));
+  assert.is(missing.details.expected, 'a value of type image: The cat.');
   assert.equal((await load({ image: { required: false } }, {})).values, {});
   await fails('OPTION_INVALID', load({ image: {} }, { image: ['a.png', 'a.png'] }));
   const { values } = await load({ image: { many: true } }, { image: ['a.png', 'chat/b.png'] });
