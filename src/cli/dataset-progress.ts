@@ -30,6 +30,7 @@ export class DatasetProgress {
     return { done: this.#done, failed: this.#failed, hits: this.#hits, misses: this.#misses, codes };
   }
 
+  /** Items that this run has to do. */
   total(total: number): void {
     this.#total = total;
   }

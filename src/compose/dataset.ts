@@ -4,13 +4,19 @@ import { resolve } from 'node:path';
 import { VlmError } from '../contracts/errors.js';
 import type { Plan } from '../contracts/recipe.js';
 import type { StartMessage } from '../dataset/protocol.js';
-import { type DatasetItem, datasetItems, type SourceOptions } from '../dataset/source.js';
+import { areFiles, checkSources, type DatasetItem, datasetItems, type SourceOptions } from '../dataset/source.js';
 import { type ResultRow, ResultStore, type StoreIdentity } from '../dataset/store.js';
 import { type SuperviseResult, supervise } from '../dataset/supervise.js';
 import { cacheFolder } from '../devices/ai100/compile/cache.js';
+import { rememberedDigest } from '../devices/ai100/compile/digests.js';
+import { nearest } from '../recipe/index.js';
 import type { InputGiven } from '../runner/inputs/load.js';
 import type { EmbeddingSettings } from '../runner/protocol.js';
+import { canonicalRecipe } from '../share/canonical.js';
+import { modelFacts } from '../share/files.js';
 import { versions } from './run.js';
+
+const MAX_KEYS_TOLD = 100;
 
 export interface DatasetRequest {
   readonly plan: Plan;
@@ -41,11 +47,24 @@ export interface DatasetResult extends SuperviseResult {
 }
 
 export async function runDataset(request: DatasetRequest): Promise<DatasetResult> {
-  const options = sourceOptions(request);
+  const reading = new AbortController();
+  const stopReading = (): void => reading.abort();
+  request.signal?.addEventListener('abort', stopReading, { once: true });
+  if (request.signal?.aborted === true) stopReading();
+  const options = { ...sourceOptions(request), signal: reading.signal };
+  const repeatable = await areFiles(request.sources, options.cwd);
+  await checkSources(request.sources, options);
   const store = await openStore(request);
-  const counting = count(request, options, store).catch(() => undefined);
+  try {
+    if (repeatable && store !== null) await checkAsked(request, options, store);
+  } catch (error) {
+    await store?.close();
+    throw error;
+  }
   const skipped = store?.done.size ?? 0;
-  const items = wanted(request, options, store);
+  // What can be read once is not counted beforehand.
+  const counting = repeatable ? count(request, options, new Set(store?.done.keys())).catch(() => undefined) : undefined;
+  const items = wanted(request, { ...options, onUnknownKey: misspelt(request) }, store);
   try {
     const result = await supervise({
       entry: new URL('./dataset-child.js', import.meta.url),
@@ -59,8 +78,8 @@ export async function runDataset(request: DatasetRequest): Promise<DatasetResult
       },
       items,
       quietMs: request.quietMs,
-      onRow: async (row) => {
-        await store?.add(row);
+      onRow: async (row, { asked }) => {
+        await store?.add({ ...row, asked });
         request.onRow(row);
       },
       ...(request.signal === undefined ? {} : { signal: request.signal }),
@@ -69,9 +88,39 @@ export async function runDataset(request: DatasetRequest): Promise<DatasetResult
     });
     return { ...result, skipped, file: store?.path ?? null };
   } finally {
+    stopReading();
+    request.signal?.removeEventListener('abort', stopReading);
     await items.return(undefined);
     await counting;
     await store?.close();
+  }
+}
+
+/** Notices of keys that are no input and look as if they were meant to be one. */
+function misspelt({ plan, onNotice }: DatasetRequest): (key: string) => void {
+  const told = new Set<string>();
+  return (key) => {
+    if (told.has(key) || told.size >= MAX_KEYS_TOLD) return;
+    told.add(key);
+    const near = nearest(key, Object.keys(plan.inputs));
+    if (near !== undefined && key !== 'id') {
+      onNotice?.(`warning: "${key}" in the dataset is no input and is left alone; did you mean "${near}"?`);
+    }
+  };
+}
+
+/** What has a result and asks something else now: its result would stand for a question that nobody put. */
+async function checkAsked(request: DatasetRequest, options: SourceOptions, store: ResultStore): Promise<void> {
+  if (store.done.size === 0) return;
+  for await (const { id, asked } of datasetItems(request.sources, options)) {
+    const before = store.done.get(id);
+    if (before === undefined || before === null || before === asked) continue;
+    throw new VlmError('USAGE', {
+      what: 'An item that has its result already asks something else now',
+      received: id,
+      where: store.path,
+      hint: 'remove its line there and it runs again, or name another folder',
+    });
   }
 }
 
@@ -103,8 +152,10 @@ async function openStore(request: DatasetRequest): Promise<ResultStore | null> {
       hint: 'add --out DIR, with the folder of the run that ended early',
     });
   }
-  // What decides about rows: the recipe, what is asked of every item, and the dataset. Not where any of it lies.
-  const told = [plan.recipe, request.given, request.sources, request.imageInput ?? null];
+  const digest = (path: string): Promise<string> => rememberedDigest(path, cacheFolder());
+  // What decides about rows: the recipe, the model, what is asked of every item, and the dataset. Not where any of it lies.
+  const recipe = await canonicalRecipe(plan, digest);
+  const told = [recipe, await modelFacts(plan, digest), request.given, request.sources, request.imageInput ?? null];
   const identity: StoreIdentity = {
     format: 1,
     recipe: plan.name,
@@ -128,16 +179,16 @@ async function* wanted(
   }
 }
 
-/** Beside the run: how many items there are, for progress. */
-async function count(request: DatasetRequest, options: SourceOptions, store: ResultStore | null): Promise<void> {
+/** Beside the run: how many items there are to do, for progress. */
+async function count(request: DatasetRequest, options: SourceOptions, done: ReadonlySet<string>): Promise<void> {
   if (request.onTotal === undefined) return;
-  const before = store?.done.size ?? 0;
-  let total = 0;
-  for await (const _ of datasetItems(request.sources, options)) {
-    total++;
-    if (request.signal?.aborted === true || total === request.limit) break;
+  let seen = 0;
+  let todo = 0;
+  for await (const { id } of datasetItems(request.sources, options)) {
+    if (!done.has(id)) todo++;
+    if (options.signal?.aborted === true || ++seen === request.limit) break;
   }
-  request.onTotal(Math.max(total, before));
+  request.onTotal(todo);
 }
 
 /** The child may work elsewhere: places of the command line become absolute. */

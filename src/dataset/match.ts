@@ -6,9 +6,9 @@ import { VlmError } from '../contracts/errors.js';
 /** File names that are taken as pictures when a whole folder is named. */
 const PICTURE = /\.(?:jpe?g|png|webp|gif|tiff?)$/i;
 
-/** `*` any characters but `/`, `?` one of them, `**` any folders. */
+/** `*` any characters but `/`, `?` one of them, `**` any folders, `{a,b}` one of several. */
 export function isPattern(path: string): boolean {
-  return /[*?]/.test(path);
+  return /[*?]|\{[^{}]*,[^{}]*\}/.test(path);
 }
 
 /** The pattern of one path segment as a regular expression. Hidden files need a pattern that begins with a dot. */
@@ -16,7 +16,8 @@ export function segmentPattern(segment: string): RegExp {
   const body = segment
     .replace(/[.+^${}()|[\]\\]/g, '\\$&')
     .replace(/\*/g, '.*')
-    .replace(/\?/g, '.');
+    .replace(/\?/g, '.')
+    .replace(/\\\{([^{}]*,[^{}]*)\\\}/g, (_, words: string) => `(?:${words.replaceAll(',', '|')})`);
   return new RegExp(`^${segment.startsWith('.') ? '' : '(?!\\.)'}${body}$`);
 }
 
@@ -25,10 +26,12 @@ export function segmentPattern(segment: string): RegExp {
  * a dataset of no files is a typing mistake.
  */
 export async function* filesOf(path: string): AsyncGenerator<string> {
-  if (!isPattern(path)) {
-    const found = await stat(path).catch((cause: unknown) => {
-      throw unreadable(path, 'A dataset names a file that cannot be read', cause);
-    });
+  // A file may have a * or ? in its own name, and the shell gives such names as they are.
+  const found = await stat(path).catch((cause: unknown) => {
+    if (isPattern(path)) return null;
+    throw unreadable(path, 'A dataset names a file that cannot be read', cause);
+  });
+  if (found !== null) {
     if (found.isDirectory()) yield* picturesIn(path);
     else yield path;
     return;

@@ -1,13 +1,14 @@
 /**
- * Items of a dataset, streamed: picture files (each one item), or the rows of JSONL and CSV files, whose keys are the
- * recipe's inputs. Every item has an id that is the same at every reading of the same files.
+ * Items of a dataset, streamed: picture files (each one item), or the rows of JSONL and CSV files and of standard input,
+ * whose keys are the recipe's inputs. Every item has an id that is the same at every reading of the same files.
  */
-import { createReadStream } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { stat } from 'node:fs/promises';
 import { dirname, extname, relative, resolve, sep } from 'node:path';
-import { createInterface } from 'node:readline';
-import { parse } from 'csv-parse';
 import { type ErrorData, VlmError } from '../contracts/errors.js';
+import { linesOf, STDIN } from './lines.js';
 import { filesOf } from './match.js';
+import { type Row, tableRows } from './table.js';
 
 /** What an item gives to the recipe's inputs: text, places (relative to `folder`), lists, conversations. */
 export interface DatasetItem {
@@ -15,6 +16,8 @@ export interface DatasetItem {
   readonly given: Readonly<Record<string, unknown>>;
   /** Folder that the places of `given` are relative to. */
   readonly folder: string;
+  /** Digest of what it asks: the same wherever the dataset lies. */
+  readonly asked: string;
   /** A row that could not be read: the item fails with it. */
   readonly error?: ErrorData;
 }
@@ -25,16 +28,46 @@ export interface SourceOptions {
   /** Names and types of the recipe's inputs. */
   readonly inputs: Readonly<Record<string, { readonly type: string }>>;
   readonly cwd: string;
+  /** Ends the reading: of standard input and pipes too, which may have nothing to give for a long time. */
+  readonly signal?: AbortSignal;
+  /** A key of a row that is no input. */
+  readonly onUnknownKey?: (key: string) => void;
 }
 
 const ROWS = /^\.(?:jsonl|ndjson|csv|tsv)$/i;
-/** A row of a table longer than this is no row: a file of another kind. */
-const MAX_ROW_CHARS = 16 * 1024 * 1024;
+
+/**
+ * Throws INPUT_UNREADABLE and USAGE for sources that name nothing or nothing of use: before anything runs, not when a
+ * long list has come to its end.
+ */
+export async function checkSources(sources: readonly string[], options: SourceOptions): Promise<void> {
+  for (const source of sources) {
+    if (source === STDIN) continue;
+    for await (const file of filesOf(resolve(options.cwd, source))) {
+      await kindOf(file, options);
+      break;
+    }
+  }
+}
+
+/** Whether all of it can be read again and again: files, no pipes. */
+export async function areFiles(sources: readonly string[], cwd: string): Promise<boolean> {
+  for (const source of sources) {
+    const info = source === STDIN ? null : await stat(resolve(cwd, source)).catch(() => undefined);
+    // What is not there by that name is a pattern, which matches files.
+    if (info === null || (info !== undefined && !info.isFile() && !info.isDirectory())) return false;
+  }
+  return true;
+}
 
 /** Throws INPUT_UNREADABLE and USAGE; what is wrong with one row goes with its item. */
 export async function* datasetItems(sources: readonly string[], options: SourceOptions): AsyncGenerator<DatasetItem> {
   const seen = new Map<string, number>();
   for (const source of sources) {
+    if (source === STDIN) {
+      for await (const item of itemsOf(STDIN, 'stdin', options)) yield unique(item, seen);
+      continue;
+    }
     for await (const file of filesOf(resolve(options.cwd, source))) {
       for await (const item of itemsOf(file, relativeName(file, options.cwd), options)) yield unique(item, seen);
     }
@@ -48,21 +81,40 @@ function unique(item: DatasetItem, seen: Map<string, number>): DatasetItem {
   return times === 1 ? item : unique({ ...item, id: `${item.id}#${times}` }, seen);
 }
 
+/** What a file is by its name; a pipe without one holds rows. */
+async function kindOf(file: string, options: SourceOptions): Promise<'picture' | 'json' | ',' | '\t'> {
+  const ending = extname(file).toLowerCase();
+  if (ending === '.csv') return ',';
+  if (ending === '.tsv') return '\t';
+  if (ROWS.test(ending) || file === STDIN || !((await stat(file).catch(() => null))?.isFile() ?? true)) return 'json';
+  if (ending === '.json') {
+    throw new VlmError('INPUT_UNREADABLE', {
+      what: 'A JSON document is no dataset',
+      expected: 'JSONL: one object a line',
+      where: file,
+      hint: 'jq -c ".[]" list.json > list.jsonl writes a list in that form',
+    });
+  }
+  if (options.imageInput === null) {
+    throw new VlmError('USAGE', {
+      what: 'A dataset of pictures needs an input of type image, and the recipe has none or several',
+      received: relativeName(file, options.cwd),
+      hint: 'name it with --dataset-input, or give a JSONL file whose keys are the inputs',
+    });
+  }
+  return 'picture';
+}
+
 async function* itemsOf(file: string, name: string, options: SourceOptions): AsyncGenerator<DatasetItem> {
-  const kind = extname(file).toLowerCase();
-  if (!ROWS.test(kind)) {
-    if (options.imageInput === null) {
-      throw new VlmError('USAGE', {
-        what: 'A dataset of pictures needs an input of type image, and the recipe has none or several',
-        received: name,
-        hint: 'name it with --dataset-input, or give a JSONL file whose keys are the inputs',
-      });
-    }
-    yield { id: name, given: { [options.imageInput]: file }, folder: options.cwd };
+  const { imageInput, inputs, cwd, signal } = options;
+  const kind = await kindOf(file, options);
+  if (kind === 'picture') {
+    yield { id: name, given: { [imageInput ?? '']: file }, folder: cwd, asked: askedOf(name) };
     return;
   }
-  const rows = kind === '.csv' || kind === '.tsv' ? csvRows(file, kind === '.tsv' ? '\t' : ',') : jsonRows(file);
-  const folder = dirname(file);
+  const known = { inputs: Object.keys(inputs), ...(signal === undefined ? {} : { signal }) };
+  const rows = kind === 'json' ? jsonRows(file, signal) : tableRows(file, { delimiter: kind, ...known });
+  const folder = file === STDIN ? cwd : dirname(file);
   for await (const { line, row, problem } of rows) {
     const fallback = `${name}:${line}`;
     if (problem !== undefined || row === undefined) yield broken(fallback, folder, problem ?? 'not a row', fallback);
@@ -70,29 +122,24 @@ async function* itemsOf(file: string, name: string, options: SourceOptions): Asy
   }
 }
 
-interface Row {
-  readonly line: number;
-  readonly row?: Readonly<Record<string, unknown>>;
-  readonly problem?: string;
-}
-
 function itemOf(
   row: Readonly<Record<string, unknown>>,
   fallback: string,
   folder: string,
-  { inputs }: SourceOptions,
+  { inputs, onUnknownKey }: SourceOptions,
 ): DatasetItem {
   const { id: ownId, ...rest } = row;
-  const idIsInput = inputs['id'] !== undefined;
+  const idIsInput = Object.hasOwn(inputs, 'id');
   const given = idIsInput ? row : rest;
   const id = typeof ownId === 'string' || typeof ownId === 'number' ? String(ownId) : fallback;
   // Keys beside the inputs (a true answer, a label) are the user's own; they are no error.
-  const known = Object.entries(given).filter(([key, value]) => inputs[key] !== undefined && value !== null);
+  const known = Object.entries(given).filter(([key, value]) => Object.hasOwn(inputs, key) && value !== null);
+  if (onUnknownKey !== undefined) for (const key in given) if (!Object.hasOwn(inputs, key)) onUnknownKey(key);
   if (known.length === 0) {
     const keys = Object.keys(given).join(', ');
     return broken(id, folder, `no key is an input of the recipe (${keys === '' ? 'an empty row' : keys})`, fallback);
   }
-  return { id, given: Object.fromEntries(known), folder };
+  return { id, given: Object.fromEntries(known), folder, asked: askedOf(Object.fromEntries(known)) };
 }
 
 function broken(id: string, folder: string, problem: string, where: string): DatasetItem {
@@ -102,20 +149,17 @@ function broken(id: string, folder: string, problem: string, where: string): Dat
     received: problem,
     where,
   });
-  return { id, given: {}, folder, error: error.toData() };
+  return { id, given: {}, folder, asked: askedOf(problem), error: error.toData() };
 }
 
-async function* jsonRows(file: string): AsyncGenerator<Row> {
-  let line = 0;
-  for await (const text of linesOf(file)) {
-    line++;
-    if (text.trim() === '') continue;
-    yield { line, ...jsonRow(text) };
+async function* jsonRows(file: string, signal?: AbortSignal): AsyncGenerator<Row> {
+  for await (const { line, text, problem } of linesOf(file, signal)) {
+    if (text === undefined) yield { line, problem: problem ?? 'no text' };
+    else if (text.trim() !== '') yield { line, ...jsonRow(text) };
   }
 }
 
 function jsonRow(text: string): Omit<Row, 'line'> {
-  if (text.length > MAX_ROW_CHARS) return { problem: `a row of ${text.length} characters` };
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
@@ -127,59 +171,8 @@ function jsonRow(text: string): Omit<Row, 'line'> {
   }
 }
 
-async function* linesOf(file: string): AsyncGenerator<string> {
-  const stream = createReadStream(file);
-  const failed = new Promise<never>((_, reject) => {
-    stream.once('error', (cause) => {
-      reject(new VlmError('INPUT_UNREADABLE', { what: 'A dataset cannot be read', where: file, cause }));
-    });
-  });
-  failed.catch(() => undefined);
-  const lines = createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })[Symbol.asyncIterator]();
-  try {
-    for (;;) {
-      const step = await Promise.race([lines.next(), failed]);
-      if (step.done === true) break;
-      yield step.value.replace(/^\uFEFF/, '');
-    }
-  } finally {
-    stream.destroy();
-  }
-}
-
-/** Rows under a header line; empty cells are not given. */
-async function* csvRows(file: string, delimiter: string): AsyncGenerator<Row> {
-  const parser = createReadStream(file).pipe(
-    parse({
-      delimiter,
-      columns: true,
-      bom: true,
-      skip_empty_lines: true,
-      relax_column_count: true,
-      info: true,
-      max_record_size: MAX_ROW_CHARS,
-    }),
-  );
-  try {
-    for await (const { record, info } of parser as AsyncIterable<CsvRow>) {
-      const cells = Object.entries(record).filter(([, value]) => value !== '');
-      const wrong = info.error === undefined ? undefined : info.error.message;
-      yield { line: info.lines, row: Object.fromEntries(cells), ...(wrong === undefined ? {} : { problem: wrong }) };
-    }
-  } catch (cause) {
-    throw new VlmError('INPUT_UNREADABLE', {
-      what: 'A dataset cannot be read',
-      received: cause instanceof Error ? cause.message : String(cause),
-      where: file,
-      hint: 'a CSV file has a header line with the names of inputs, and quotes around cells with commas or newlines',
-      cause,
-    });
-  }
-}
-
-interface CsvRow {
-  readonly record: Readonly<Record<string, string>>;
-  readonly info: { readonly lines: number; readonly error?: Error };
+function askedOf(value: unknown): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
 }
 
 /** Ids name no folders of the machine: they are the same wherever the whole lies. */

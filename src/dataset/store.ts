@@ -3,14 +3,15 @@
  * are). A line is written whole or not at all as far as a reader can tell: a torn last line, all that a kill or a full
  * disk can leave, is cut off when the store is opened again.
  */
-import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
+import { createReadStream, readFileSync } from 'node:fs';
+import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { VlmError } from '../contracts/errors.js';
 import { writeFileAtomic } from '../util/atomic-write.js';
 
 export const RESULTS = 'results.jsonl';
 const LOCK = '.vlm-run.lock';
+const BEING_WRITTEN_MS = 5000;
 
 /** What a store's rows come from; rows of another recipe are never mixed in. */
 export interface StoreIdentity {
@@ -32,15 +33,15 @@ export interface ResultRow {
 
 export class ResultStore {
   readonly path: string;
-  /** Ids of finished items: those of an earlier run that ended early, then those of this one. */
-  readonly done: Set<string>;
+  /** Finished items, of an earlier run that ended early and then of this one: ids, and what was asked where that is known. */
+  readonly done: Map<string, string | null>;
   readonly #folder: string;
   readonly #file: FileHandle;
   #size: number;
   #writing: Promise<void> = Promise.resolve();
   #failed: unknown;
 
-  private constructor(folder: string, file: FileHandle, size: number, done: Set<string>) {
+  private constructor(folder: string, file: FileHandle, size: number, done: Map<string, string | null>) {
     this.#folder = folder;
     this.path = join(folder, RESULTS);
     this.#file = file;
@@ -103,7 +104,7 @@ export class ResultStore {
         at += bytesWritten;
       }
       this.#size += bytes.length;
-      this.done.add(row.id);
+      this.done.set(row.id, askedOf(row));
     } catch (error) {
       this.#failed = error;
       await this.#file.truncate(this.#size).catch(() => undefined);
@@ -130,17 +131,22 @@ export async function* rowsOf(folder: string): AsyncGenerator<ResultRow> {
 }
 
 /** Finished ids, and how many bytes of the file are whole lines. */
-async function readDone(path: string): Promise<{ readonly done: Set<string>; readonly whole: number }> {
-  const done = new Set<string>();
+async function readDone(path: string): Promise<{ readonly done: Map<string, string | null>; readonly whole: number }> {
+  const done = new Map<string, string | null>();
   let whole = 0;
   let line = 0;
   if ((await stat(path).catch(() => null)) === null) return { done, whole };
   for await (const { text, bytes } of wholeLines(path)) {
     line++;
-    done.add(rowOf(text, path, line).id);
+    const row = rowOf(text, path, line);
+    done.set(row.id, askedOf(row));
     whole += bytes;
   }
   return { done, whole };
+}
+
+function askedOf({ asked }: ResultRow): string | null {
+  return typeof asked === 'string' ? asked : null;
 }
 
 /** Lines that end with a newline, without it, and how many bytes each takes with it; a torn last one is left out. */
@@ -197,30 +203,65 @@ async function checkIdentity(folder: string, identity: StoreIdentity, about: str
   });
 }
 
-/** A file with the owner's process id. One that a killed process left is taken over. */
+/** A file with the owner's process. One that a killed process left is taken over. */
 async function takeLock(folder: string): Promise<void> {
   const path = join(folder, LOCK);
-  for (let attempt = 0; attempt < 2; attempt++) {
+  for (let attempt = 0; attempt < 3; attempt++) {
     try {
       const file = await open(path, 'wx');
-      await file.writeFile(String(process.pid));
+      await file.writeFile(`${process.pid} ${startOf(process.pid)}`);
       await file.close();
       return;
     } catch (error) {
       if (errorCode(error) !== 'EEXIST') throw unwritable(path, error);
     }
-    const owner = Number(await readFile(path, 'utf8').catch(() => ''));
-    if (isAlive(owner)) {
-      throw new VlmError('OUTPUT_UNWRITABLE', {
-        what: 'Another run writes its results into this folder',
-        received: `process ${owner}`,
-        where: folder,
-        hint: 'wait for it, or name another folder',
-      });
-    }
-    await rm(path, { force: true });
+    const owner = await readFile(path, 'utf8').catch(() => null);
+    if (owner === null) continue;
+    if (await isHeld(path, owner)) throw inUse(folder, owner.split(' ')[0]);
+    await removeStale(path, owner);
   }
-  throw new VlmError('OUTPUT_UNWRITABLE', { what: 'The folder of the results is in use', where: folder });
+  throw inUse(folder);
+}
+
+function inUse(folder: string, pid = ''): VlmError {
+  return new VlmError('OUTPUT_UNWRITABLE', {
+    what: 'Another run writes its results into this folder',
+    ...(pid === '' ? {} : { received: `process ${pid}` }),
+    where: folder,
+    hint: `wait for it, or name another folder; when there is no such run, remove ${LOCK} there`,
+  });
+}
+
+/** Process ids come again, in containers nearly every time: when the process began tells it from its namesakes. */
+async function isHeld(path: string, owner: string): Promise<boolean> {
+  const [pid = '', start = ''] = owner.split(' ');
+  if (pid === '') return Date.now() - ((await stat(path).catch(() => null))?.mtimeMs ?? 0) < BEING_WRITTEN_MS;
+  if (!isAlive(Number(pid))) return false;
+  const now = startOf(Number(pid));
+  return start === '' || now === '' || start === now;
+}
+
+/** Of two runs that find it stale at once, the slower one may take the lock of the faster: it gives it back. */
+async function removeStale(path: string, owner: string): Promise<void> {
+  const aside = `${path}.${process.pid}`;
+  try {
+    await rename(path, aside);
+    if ((await readFile(aside, 'utf8')) !== owner) await rename(aside, path);
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw unwritable(path, error);
+  }
+  await rm(aside, { force: true });
+}
+
+/** Clock ticks from the start of the system to that of the process; empty where there is no /proc. */
+function startOf(pid: number): string {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The name, in brackets, may hold anything; the 22nd field is the 20th after it.
+    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+  } catch {
+    return '';
+  }
 }
 
 function isAlive(pid: number): boolean {

@@ -18,7 +18,7 @@ export interface SuperviseOptions {
   readonly start: StartMessage;
   readonly items: AsyncIterator<DatasetItem>;
   /** Keeps a row; the item counts as done when it resolves. What it throws ends the run. */
-  readonly onRow: (row: ResultRow) => Promise<void>;
+  readonly onRow: (row: ResultRow, item: DatasetItem) => Promise<void>;
   readonly onNotice?: (message: string) => void;
   /** Longest time without a sign of life from the child. */
   readonly quietMs: number;
@@ -50,8 +50,11 @@ class Supervisor {
   readonly #o: SuperviseOptions;
   readonly #underWay = new Map<number, { readonly item: DatasetItem; readonly since: number }>();
   readonly #suspects: DatasetItem[] = [];
+  /** Items that came when the child that had asked for them was gone. */
+  readonly #returned: DatasetItem[] = [];
   readonly #ledgers: Ledger[] = [];
   #sourceEnded = false;
+  #sourceError: unknown;
   #crashes = 0;
   #seq = 0;
 
@@ -61,7 +64,7 @@ class Supervisor {
 
   async run(): Promise<SuperviseResult> {
     let barren = 0;
-    while (!this.#cancelled && !(this.#sourceEnded && this.#suspects.length === 0)) {
+    while (!this.#cancelled && this.#hasMore) {
       const suspect = this.#suspects.shift();
       const before = this.#seq;
       const ending = await this.#session(suspect);
@@ -73,7 +76,13 @@ class Supervisor {
       if (barren >= 2) throw died(ending.reason);
       await this.#blame(suspect, ending.reason);
     }
+    // What was under way has its rows by now.
+    if (this.#sourceError !== undefined) throw this.#sourceError;
     return { cancelled: this.#cancelled, crashes: this.#crashes, ledgers: this.#ledgers };
+  }
+
+  get #hasMore(): boolean {
+    return !this.#sourceEnded || this.#suspects.length > 0 || this.#returned.length > 0;
   }
 
   get #cancelled(): boolean {
@@ -90,7 +99,7 @@ class Supervisor {
       return;
     }
     for (const { item, since } of lost) {
-      await this.#o.onRow(failedRow(item.id, died(reason).toData(), performance.now() - since));
+      await this.#o.onRow(failedRow(item.id, died(reason).toData(), performance.now() - since), item);
     }
   }
 
@@ -116,34 +125,37 @@ class Supervisor {
     return new Promise((resolve) => {
       let finished: Ending | undefined;
       let work: Promise<void> = Promise.resolve();
+      let drawing: Promise<void> = Promise.resolve();
+      let over = false;
       let given = false;
-      let quiet: NodeJS.Timeout | undefined;
-      let silent = false;
+      let asking = 0;
+      const quiet = new Watchdog(this.#o.quietMs, () => void child.kill('SIGKILL'));
       const end = (ending: Ending): void => {
         finished ??= ending;
         if (finished.type !== 'done') child.kill('SIGKILL');
       };
-      const watch = (): void => {
-        clearTimeout(quiet);
-        quiet = setTimeout(() => {
-          silent = true;
-          child.kill('SIGKILL');
-        }, this.#o.quietMs);
-      };
       const supply = async (): Promise<void> => {
+        // A source may have nothing for a long time: a child without an item is not expected to give signs of life.
+        asking++;
+        if (this.#underWay.size === 0) quiet.pause();
         const item = given && suspect !== undefined ? undefined : (suspect ?? (await this.#next()));
+        asking--;
         given = true;
+        if (over && item !== undefined) return void this.#returned.push(item);
+        if (over) return;
+        quiet.start();
         if (item === undefined) return send(child, { type: 'end' });
         const seq = this.#seq++;
         this.#underWay.set(seq, { item, since: performance.now() });
         send(child, { type: 'item', seq, item });
       };
-      const handle = async (message: ChildMessage): Promise<void> => {
-        if (message.type === 'want') await supply();
-        else if (message.type === 'row') {
-          if (!this.#underWay.has(message.seq)) return;
-          await this.#o.onRow(message.row);
+      const handle = async (message: Exclude<ChildMessage, { type: 'want' }>): Promise<void> => {
+        if (message.type === 'row') {
+          const taken = this.#underWay.get(message.seq);
+          if (taken === undefined) return;
+          await this.#o.onRow(message.row, taken.item);
           this.#underWay.delete(message.seq);
+          if (this.#underWay.size === 0 && asking > 0) quiet.pause();
         } else if (message.type === 'notice') this.#o.onNotice?.(message.message);
         else if (message.type === 'fatal') end({ type: 'failed', error: VlmError.fromData(message.error) });
         else if (message.type === 'done') {
@@ -151,34 +163,74 @@ class Supervisor {
           end({ type: 'done' });
         }
       };
-      // One message after the other: a row is kept before the next item is drawn.
+      const failed = (error: unknown): void => end({ type: 'failed', error });
       child.on('message', (message: ChildMessage) => {
-        watch();
-        work = work.then(() => handle(message)).catch((error: unknown) => end({ type: 'failed', error }));
+        quiet.feed();
+        // Rows are kept one after the other, and those that came before it ere the next item is drawn; rows that come
+        // later do not wait for a source that has nothing yet.
+        if (message.type === 'want') drawing = Promise.all([drawing, work]).then(supply).catch(failed);
+        else work = work.then(() => handle(message)).catch(failed);
       });
       child.once('error', (error) => end({ type: 'crashed', reason: `The child could not be run: ${error.message}` }));
       child.once('close', (code, signal) => {
-        clearTimeout(quiet);
+        over = true;
+        quiet.pause();
         void work.then(() => {
-          const seconds = Math.round(this.#o.quietMs / 1000);
-          const how = silent
-            ? `The run showed no sign of life for ${seconds} s and was ended`
+          const how = quiet.bit
+            ? `The run showed no sign of life for ${Math.round(this.#o.quietMs / 1000)} s and was ended`
             : `The run's process ended by ${signal ?? `itself with code ${code ?? '?'}`}`;
           resolve(finished ?? { type: 'crashed', reason: how });
         });
       });
-      watch();
+      quiet.start();
       send(child, this.#o.start);
       if (this.#cancelled) send(child, { type: 'stop' });
     });
   }
 
+  /** A source that fails is one that has ended: what is under way is not lost for it. */
   async #next(): Promise<DatasetItem | undefined> {
+    const back = this.#returned.shift();
+    if (back !== undefined) return back;
     if (this.#sourceEnded || this.#cancelled) return undefined;
-    const step = await this.#o.items.next();
-    if (step.done !== true) return step.value;
+    try {
+      const step = await this.#o.items.next();
+      if (step.done !== true) return step.value;
+    } catch (error) {
+      this.#sourceError ??= error;
+    }
     this.#sourceEnded = true;
-    return undefined;
+    return this.#returned.shift();
+  }
+}
+
+/** Acts when it was not fed for too long. */
+class Watchdog {
+  readonly #ms: number;
+  readonly #act: () => void;
+  #timer: NodeJS.Timeout | undefined;
+  bit = false;
+
+  constructor(ms: number, act: () => void) {
+    this.#ms = ms;
+    this.#act = act;
+  }
+
+  start(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.bit = true;
+      this.#act();
+    }, this.#ms);
+  }
+
+  feed(): void {
+    if (this.#timer !== undefined) this.start();
+  }
+
+  pause(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 }
 

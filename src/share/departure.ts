@@ -9,11 +9,8 @@ import { cacheFolder } from '../devices/ai100/compile/cache.js';
 import { knownDigest, rememberedDigest } from '../devices/ai100/compile/digests.js';
 import { PREPROCESSING_VERSION } from '../image/preprocessing-version.js';
 import { canonicalRecipe, differences, differenceText, digestOf } from './canonical.js';
-import { compiledPrograms, modelOf, placedFiles } from './files.js';
+import { compiledPrograms, modelOf, placedFiles, SMALL_BYTES } from './files.js';
 import { type Lock, lockFileOf } from './format.js';
-
-/** Files up to this size are read; of larger ones a remembered digest counts, or the size alone. */
-const SMALL_BYTES = 16 * 1024 * 1024;
 
 export interface Departure {
   /** Name of the lock file. */

@@ -14,6 +14,9 @@ export interface PlacedFile {
   readonly path: string;
 }
 
+/** Files up to this size are read where a whole model would take too long. */
+export const SMALL_BYTES = 16 * 1024 * 1024;
+
 const ROLES: readonly ProgramRole[] = ['vision', 'language'];
 type Digest = (path: string) => Promise<string>;
 
@@ -47,6 +50,23 @@ export async function lockedFiles(placed: readonly PlacedFile[], digest: Digest)
   }
   const key = (file: LockedFile): string => `${file.use}\n${file.name}\n${file.sha256}`;
   return files.sort((a, b) => (key(a) < key(b) ? -1 : 1));
+}
+
+/**
+ * What tells one model from another without reading its weights: sizes, and digests of files up to 16 MiB. Null where
+ * the model cannot be opened.
+ */
+export async function modelFacts(plan: Plan, digest: Digest): Promise<readonly string[] | null> {
+  try {
+    const facts: string[] = [];
+    for (const { name, use, path } of await placedFiles(plan, await modelOf(plan))) {
+      const bytes = sizeOf(path);
+      facts.push(`${use} ${name} ${bytes} ${bytes <= SMALL_BYTES ? await digest(path) : ''}`);
+    }
+    return facts.sort();
+  } catch {
+    return null;
+  }
 }
 
 function sizeOf(path: string): number {

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -37,7 +37,7 @@ test('rows come back as done when the store is opened again', async ({ folder })
   await Promise.all([first.add({ id: 'a', ok: true }), first.add({ id: 'b', ok: false })]);
   await first.close();
   const second = await ResultStore.open(folder, WHO, true);
-  assert.equal([...second.done], ['a', 'b']);
+  assert.equal([...second.done.keys()], ['a', 'b']);
   await second.add({ id: 'c', ok: true });
   await second.close();
   assert.equal(await lines(folder), [
@@ -53,7 +53,7 @@ test('a torn last line is cut off: its item runs again', async ({ folder }) => {
   await first.close();
   await appendFile(join(folder, 'results.jsonl'), '{"id":"b","ok":tr');
   const second = await ResultStore.open(folder, WHO, true);
-  assert.equal([...second.done], ['a']);
+  assert.equal([...second.done.keys()], ['a']);
   await second.add({ id: 'b', ok: true });
   await second.close();
   assert.equal(await lines(folder), [
@@ -100,6 +100,36 @@ test('two runs do not write into one folder; a dead one gives it up', async ({ f
   await writeFile(join(folder, '.vlm-run.lock'), String(gone.pid));
   const next = await ResultStore.open(folder, WHO, true);
   await next.close();
+  assert.equal((await readdir(folder)).sort(), ['dataset.json', 'results.jsonl']);
+});
+
+test('a namesake of the process that was killed holds nothing: in a container every run has the same id', async ({
+  folder,
+}) => {
+  if (process.platform !== 'linux') return;
+  await writeFile(join(folder, '.vlm-run.lock'), `${process.pid} 1`);
+  const store = await ResultStore.open(folder, WHO, false);
+  assert.is(await codeOf(ResultStore.open(folder, WHO, true)), 'OUTPUT_UNWRITABLE');
+  await store.close();
+  // A lock that is only just being written is held by whoever writes it.
+  await writeFile(join(folder, '.vlm-run.lock'), '');
+  assert.is(await codeOf(ResultStore.open(folder, WHO, true)), 'OUTPUT_UNWRITABLE');
+});
+
+test('what was asked is known again', async ({ folder }) => {
+  const first = await ResultStore.open(folder, WHO, false);
+  await first.add({ id: 'a', ok: true, asked: 'x' });
+  await first.add({ id: 'b', ok: true });
+  await first.close();
+  const second = await ResultStore.open(folder, WHO, true);
+  assert.equal(
+    [...second.done],
+    [
+      ['a', 'x'],
+      ['b', null],
+    ],
+  );
+  await second.close();
 });
 
 test('a row that cannot be written ends the writing: nothing half stays, nothing later is added', async ({
@@ -111,7 +141,7 @@ test('a row that cannot be written ends the writing: nothing half stays, nothing
   // The file is closed: every write fails, as on a disk that is gone.
   assert.is(await codeOf(store.add({ id: 'b', ok: true })), 'OUTPUT_UNWRITABLE');
   assert.is(await codeOf(store.add({ id: 'c', ok: true })), 'OUTPUT_UNWRITABLE');
-  assert.equal([...store.done], ['a']);
+  assert.equal([...store.done.keys()], ['a']);
   assert.equal(await lines(folder), [{ id: 'a', ok: true }]);
 });
 

@@ -9,7 +9,7 @@ const test = suite('dataset supervisor');
 const CHILD = new URL('./fakes/child.js', import.meta.url);
 
 async function* source(ids: readonly string[]): AsyncGenerator<DatasetItem> {
-  for (const id of ids) yield { id, given: {}, folder: '/' };
+  for (const id of ids) yield { id, given: {}, folder: '/', asked: '' };
 }
 
 async function run(
@@ -89,6 +89,62 @@ test('a row that cannot be kept ends the run', async () => {
   } catch (error) {
     assert.is(error, full);
   }
+});
+
+test('a source that fails loses nothing of what is under way', async () => {
+  const rows: ResultRow[] = [];
+  async function* failing(): AsyncGenerator<DatasetItem> {
+    yield* source(['a', 'b', 'c']);
+    throw new VlmError('INPUT_UNREADABLE', { what: 'The second file is gone' });
+  }
+  try {
+    await run([], { ahead: '8' }, { items: failing(), onRow: async (row) => void rows.push(row) });
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as VlmError).code, 'INPUT_UNREADABLE');
+  }
+  assert.equal(outcome(rows), { a: 'ok', b: 'ok', c: 'ok' });
+});
+
+test('a source that has nothing yet holds up no row and is no hang', async () => {
+  let more: () => void = () => undefined;
+  const quiet = new Promise<void>((resolve) => {
+    more = resolve;
+  });
+  async function* slow(): AsyncGenerator<DatasetItem> {
+    yield* source(['a', 'b']);
+    await quiet;
+    yield* source(['c']);
+  }
+  const rows: ResultRow[] = [];
+  // The rows of both must come while the next item does not: only then is it given.
+  const onRow = async (row: ResultRow): Promise<void> => {
+    rows.push(row);
+    if (rows.length === 2) setTimeout(more, 600);
+  };
+  const { result } = await run([], { ahead: '3' }, { items: slow(), onRow, quietMs: 400 });
+  assert.equal(outcome(rows), { a: 'ok', b: 'ok', c: 'ok' });
+  assert.is(result.crashes, 0);
+});
+
+test('an item that comes when its child is gone is run by the next one', async () => {
+  let more: () => void = () => undefined;
+  const late = new Promise<void>((resolve) => {
+    more = resolve;
+  });
+  async function* slow(): AsyncGenerator<DatasetItem> {
+    yield* source(['crash']);
+    await late;
+    yield* source(['b', 'c']);
+  }
+  const rows: ResultRow[] = [];
+  const onRow = async (row: ResultRow): Promise<void> => {
+    rows.push(row);
+    more();
+  };
+  await run([], { ahead: '2' }, { items: slow(), onRow });
+  assert.equal(outcome(rows), { b: 'ok', c: 'ok', crash: 'WORKER_DIED' });
+  assert.is(rows.length, 3);
 });
 
 test('a cancelled run draws no more items', async () => {
