@@ -20,8 +20,15 @@ export const SMALL_BYTES = 16 * 1024 * 1024;
 const ROLES: readonly ProgramRole[] = ['vision', 'language'];
 type Digest = (path: string) => Promise<string>;
 
-/** Everything a run reads of the model but compiled programs; each path once. */
-export async function placedFiles(plan: Plan, folder: ModelFolder): Promise<readonly PlacedFile[]> {
+/**
+ * Everything a run reads of the model but compiled programs; each path once. `damaged`: a program that cannot be read is
+ * a file all the same, its external data is not looked for, and what is missing is left out.
+ */
+export async function placedFiles(
+  plan: Plan,
+  folder: ModelFolder,
+  { damaged = false }: { readonly damaged?: boolean } = {},
+): Promise<readonly PlacedFile[]> {
   const files = new Map<string, PlacedFile>();
   const add = (path: string, use: PlacedFile['use'], name = basename(path)): void => {
     if (!files.has(path)) files.set(path, { name, use, path });
@@ -35,12 +42,20 @@ export async function placedFiles(plan: Plan, folder: ModelFolder): Promise<read
     if (path === null || !path.endsWith('.onnx') || !statSync(path).isFile()) continue;
     add(path, `${role} program`);
     const { readGraph } = await import('../compose/program-graph.js');
-    for (const location of readGraph(role, path).externalData) {
+    const located = (): readonly string[] => {
+      try {
+        return readGraph(role, path).externalData;
+      } catch (error) {
+        if (damaged) return [];
+        throw error;
+      }
+    };
+    for (const location of located()) {
       add(join(dirname(path), location), `${role} program`, normalize(location).split(sep).join('/'));
     }
   }
   for (const node of plan.nodes) if (node.plugin !== undefined) add(node.plugin, 'plugin');
-  return [...files.values()];
+  return [...files.values()].filter(({ path }) => !damaged || existsSync(path));
 }
 
 export async function lockedFiles(placed: readonly PlacedFile[], digest: Digest): Promise<readonly LockedFile[]> {

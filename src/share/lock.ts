@@ -23,7 +23,11 @@ export interface LockOptions extends ObserveOptions {
 /** Everything of a lock but its examples: what can be said without running. */
 export type LockHead = Omit<Lock, 'examples'>;
 
-export async function lockHead(plan: Plan, tolerances: Tolerances, options: LockOptions = {}): Promise<LockHead> {
+export async function lockHead(
+  plan: Plan,
+  tolerances: Tolerances,
+  options: LockOptions & { readonly damaged?: boolean } = {},
+): Promise<LockHead> {
   const [{ versions }, { resolvePrograms, usesCards }] = await Promise.all([
     import('../compose/run.js'),
     import('../compose/compile.js'),
@@ -42,7 +46,7 @@ export async function lockHead(plan: Plan, tolerances: Tolerances, options: Lock
     model: {
       name: folder.name,
       ...hubOf(folder),
-      files: await lockedFiles(await placedFiles(plan, folder), fileDigest),
+      files: await lockedFiles(await placedFiles(plan, folder, options), fileDigest),
       tokenizer: folder.paths['tokenizer.json'] === undefined ? null : await fileDigest(folder.paths['tokenizer.json']),
       template: templateDigest(folder),
     },

@@ -3,7 +3,7 @@
  * computes: the ports between the nodes become outputs, and decode nodes hand out margins.
  */
 
-import { VlmError } from '../contracts/errors.js';
+import { type ErrorData, VlmError } from '../contracts/errors.js';
 import type { CompletionValue, PortValue, TokensValue } from '../contracts/ports.js';
 import type { Plan, PlanNode } from '../contracts/recipe.js';
 import type { ItemRecord, RunEvent } from '../contracts/record.js';
@@ -26,15 +26,30 @@ export interface ObserveOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
+/** What an example gave, or why it gave nothing. */
+export type Observed = { readonly measured: Measured } | { readonly error: ErrorData };
+
 /** Throws the error of the first example that fails, saying which. */
 export async function observe(
   plan: Plan,
   examples: readonly Example[],
   options: ObserveOptions = {},
 ): Promise<readonly Measured[]> {
+  return (await observeEach(plan, examples, options)).map((one, i) => {
+    if ('error' in one) throw VlmError.fromData(one.error).at(`example ${i + 1}`);
+    return one.measured;
+  });
+}
+
+/** Throws what is no example's doing. */
+export async function observeEach(
+  plan: Plan,
+  examples: readonly Example[],
+  options: ObserveOptions = {},
+): Promise<readonly Observed[]> {
   const { composedRun } = await import('../compose/run.js');
   const watched = withLayers(plan);
-  const measured: Measured[] = [];
+  const observed: Observed[] = [];
   const size = Math.max(CHUNK, ...plan.nodes.map((node) => Number(node.options['batch_size'] ?? 1)));
   for (let at = 0; at < examples.length; at += size) {
     options.onProgress?.(at, examples.length);
@@ -45,9 +60,21 @@ export async function observe(
       ...(options.signal === undefined ? {} : { signal: options.signal }),
       ...(options.recipeArguments === undefined ? {} : { recipeArguments: options.recipeArguments }),
     });
-    for (const item of result.items) measured.push(measureItem(watched, item, at));
+    for (const item of result.items) {
+      observed.push(item.error === undefined ? { measured: measureItem(watched, item) } : { error: item.error });
+    }
   }
-  return measured;
+  return observed;
+}
+
+/** The layer that a failed example did not get past. */
+export function layerOfFailure(plan: Plan, { where = '' }: ErrorData): 'pixels' | 'embeddings' | 'tokens' | 'answer' {
+  const [, name] = /node "([^"]+)"/.exec(where) ?? [];
+  const node = plan.nodes.find((one) => one.name === name);
+  const kinds = new Set(Object.values(node?.manifest.outputs ?? {}).map(({ kind }) => kind));
+  if (kinds.has('pixels')) return 'pixels';
+  if (kinds.has('embeddings')) return 'embeddings';
+  return kinds.has('tokens') || kinds.has('completion') ? 'tokens' : 'answer';
 }
 
 function withLayers(plan: Plan): Plan {
@@ -65,8 +92,7 @@ function withLayers(plan: Plan): Plan {
   return { ...plan, nodes, outputs: { ...plan.outputs, ...Object.fromEntries(outputs) } };
 }
 
-function measureItem(plan: Plan, item: ItemRecord, offset: number): Measured {
-  if (item.error !== undefined) throw VlmError.fromData(item.error).at(`example ${offset + item.index + 1}`);
+function measureItem(plan: Plan, item: ItemRecord): Measured {
   const pixels: Record<string, Measured['pixels'][string]> = {};
   const embeddings: Record<string, Measured['embeddings'][string]> = {};
   const prompts: Record<string, Measured['prompts'][string]> = {};

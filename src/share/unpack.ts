@@ -8,7 +8,7 @@ import { createHash, type Hash, randomBytes } from 'node:crypto';
 import { createReadStream, existsSync, readFileSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, relative, resolve, sep } from 'node:path';
 import { createGunzip } from 'node:zlib';
 import { VlmError } from '../contracts/errors.js';
 import { cacheFolder } from '../devices/ai100/compile/cache.js';
@@ -50,7 +50,7 @@ export async function openPack(file: string, options: UnpackOptions = {}): Promi
     });
   });
   const folder = join(cache, 'packs', sha256.slice(0, 40));
-  const ready = await readyPack(folder, cache);
+  const ready = await readyPack(folder, cache, path, info.size);
   if (ready !== null) return opened(folder, ready, sha256);
   const manifest = await inspect(path, info.size, sha256);
   await extract(path, info.size, folder, manifest, options);
@@ -61,20 +61,50 @@ function opened(folder: string, manifest: PackManifest, sha256: string): OpenedP
   return { folder, recipe: join(folder, RECIPE), manifest, sha256 };
 }
 
-/** The manifest of a folder that is whole; what is not whole is removed. */
-async function readyPack(folder: string, cache: string): Promise<PackManifest | null> {
+/** The manifest of a folder that is whole and holds nothing else; any other folder is removed. */
+async function readyPack(folder: string, cache: string, path: string, size: number): Promise<PackManifest | null> {
   if (!existsSync(folder)) return null;
   try {
-    const manifest = parseManifest(readFileSync(join(folder, MANIFEST), 'utf8'));
+    const text = readFileSync(join(folder, MANIFEST));
+    // Whoever changed a file could have changed the list of digests too: the archive has the last word.
+    if (!text.equals(await firstFile(path, size))) throw damaged(MANIFEST);
+    const manifest = parseManifest(text.toString('utf8'));
     for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {
-      const path = join(folder, name);
-      if ((await stat(path)).size !== bytes || (await rememberedDigest(path, cache)) !== sha256) throw damaged(name);
+      const file = join(folder, name);
+      if ((await stat(file)).size !== bytes || (await rememberedDigest(file, cache)) !== sha256) throw damaged(name);
+    }
+    // A file more may be read by a model folder that looks for it.
+    for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+      const name = relative(folder, join(entry.parentPath, entry.name)).split(sep).join('/');
+      const isListed = name === MANIFEST || Object.hasOwn(manifest.files, name);
+      if (entry.isFile() ? !isListed : !entry.isDirectory()) throw damaged(name);
     }
     return manifest;
   } catch {
-    await rm(folder, { recursive: true, force: true });
+    await rm(folder, { recursive: true, force: true }).catch((error: unknown) => {
+      throw unwritable(error, folder);
+    });
     return null;
   }
+}
+
+/** The bytes of the manifest, with no more of the archive read than it takes. */
+async function firstFile(path: string, size: number): Promise<Buffer> {
+  const parts: Uint8Array[] = [];
+  const seen = new VlmError('CANCELLED', { what: 'The manifest was read' });
+  const visitor: TarVisitor = {
+    begin: (_, bytes) => {
+      if (bytes > LIMITS.manifestBytes) throw packInvalid(`${MANIFEST} has ${bytes} bytes`);
+    },
+    data: (chunk) => void parts.push(chunk.slice()),
+    end: () => {
+      throw seen;
+    },
+  };
+  await read(path, size, visitor).catch((error: unknown) => {
+    if (error !== seen) throw error;
+  });
+  return Buffer.concat(parts);
 }
 
 function damaged(name: string): VlmError {

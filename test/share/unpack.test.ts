@@ -8,6 +8,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -82,6 +83,22 @@ test('a folder that was changed since is not used: it is unpacked again', async 
   rmSync(join(folder, 'recipe.yaml'));
   await openBytes(place, bytes);
   assert.ok(existsSync(join(folder, 'recipe.yaml')));
+  // A file more, which a model folder may look for; a link; a list of digests that fits what was changed.
+  writeFileSync(join(folder, 'model/chat_template.jinja'), 'x');
+  await openBytes(place, bytes);
+  assert.not.ok(existsSync(join(folder, 'model/chat_template.jinja')));
+  symlinkSync('/etc', join(folder, 'model/etc'));
+  await openBytes(place, bytes);
+  assert.not.ok(existsSync(join(folder, 'model/etc')));
+  const list = readFileSync(join(folder, 'pack.json'), 'utf8');
+  writeFileSync(join(folder, 'model/a.bin'), 'wei9hts');
+  writeFileSync(
+    join(folder, 'pack.json'),
+    list.replace(sha256(Buffer.from('weights')), sha256(Buffer.from('wei9hts'))),
+  );
+  await openBytes(place, bytes);
+  assert.is(readFileSync(join(folder, 'model/a.bin'), 'utf8'), 'weights');
+  assert.is(readFileSync(join(folder, 'pack.json'), 'utf8'), list);
 });
 
 test('several processes may open it at once', async (place) => {

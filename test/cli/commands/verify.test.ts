@@ -1,5 +1,5 @@
 // `vlm-run verify`: every layer the same, near or broken.
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -151,6 +151,36 @@ test('a changed option, file or picture breaks in its own layer, and the layers 
     assert.is(picture.first?.example, 'example 2');
     assert.is(layers(picture, 'example 2')['pixels'], 'break');
     assert.is(layers(picture, 'default')['pixels'], 'same');
+  } finally {
+    other.remove();
+  }
+});
+
+test('what a difference keeps from running breaks in its layer, and the rest is compared all the same', async () => {
+  const other = new Project();
+  try {
+    cpSync(project.lockFile, other.lockFile);
+    rmSync(join(other.dir, 'examples', 'photo.png'));
+    const missing = await verified([other.recipe], 5, other);
+    assert.is(missing.first?.layer, 'inputs');
+    assert.match(missing.first?.message ?? '', /^INPUT_UNREADABLE: .*photo\.png/);
+    assert.equal(new Set(Object.values(layers(missing, 'default'))), new Set(['same']));
+    assert.is(layers(missing, 'example 2')['pixels'], 'none');
+    cpSync(join(project.dir, 'examples', 'photo.png'), join(other.dir, 'examples', 'photo.png'));
+    const tokenizer = join(other.model, 'tokenizer.json');
+    truncateSync(tokenizer, 1000);
+    rmSync(join(other.model, 'vision.onnx'));
+    const broken = await verified([other.recipe], 5, other);
+    assert.is(broken.first?.layer, 'files');
+    assert.is(layers(broken, 'default')['inputs'], 'same');
+    assert.is(layers(broken, 'default')['pixels'], 'break');
+    assert.is(layers(broken, 'default')['answer'], 'none');
+    cpSync(join(project.model, 'tokenizer.json'), tokenizer);
+    truncateSync(join(other.model, 'language.onnx'), 5000);
+    cpSync(join(project.model, 'vision.onnx'), join(other.model, 'vision.onnx'));
+    const cut = await verified([other.recipe], 5, other);
+    assert.match(cut.first?.message ?? '', /^language\.onnx/);
+    assert.is(layers(cut, 'example 2')['tokens'], 'break');
   } finally {
     other.remove();
   }
