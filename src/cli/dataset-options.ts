@@ -20,7 +20,7 @@ export function addDatasetOptions(command: Command): Command {
   return command
     .option(
       '--dataset <files...>',
-      'run every picture (files, folders, patterns) or row (JSONL, CSV: keys are inputs), one result line each',
+      'run every picture (files, folders, patterns) or row (JSONL, CSV, - for JSONL on standard input: keys are inputs)',
       (value: string, previous: readonly string[] | undefined) => collect(value, previous),
     )
     .option('--dataset-input <name>', 'the input that gets the pictures; needed where the recipe has several')

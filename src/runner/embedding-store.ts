@@ -13,6 +13,11 @@ import type { EmbeddingSettings } from './protocol.js';
 type Rows = Tensor<'float32' | 'float16'>;
 
 const SUFFIX = '.rows';
+/** What a killed process left of a file that it was writing. */
+const PART = /\.rows\.\d+\.[0-9a-f]{8}\.tmp$/;
+const ABANDONED_MS = 3_600_000;
+/** The folder is measured again when this part of its limit was written. */
+const LOOKS = 16;
 
 export class EmbeddingStore implements EmbeddingCache {
   readonly #settings: EmbeddingSettings;
@@ -20,6 +25,8 @@ export class EmbeddingStore implements EmbeddingCache {
   readonly #memory = new Map<string, Rows>();
   #encoderDigest: Promise<string> | undefined;
   #bytes = 0;
+  /** Bytes written since the folder was looked at. */
+  #added = 0;
   #onDisk: Promise<number> | undefined;
 
   /** `encoder`: what tells the program that makes the rows from every other one; asked once. */
@@ -89,9 +96,15 @@ export class EmbeddingStore implements EmbeddingCache {
     const { folder, diskBytes } = this.#settings;
     if (folder === null || rows.data.byteLength > diskBytes) return;
     try {
-      this.#onDisk ??= sizeOf(folder);
       const file = encode(rows);
+      // Other processes write there too: what they added is found by looking again now and then.
+      if (this.#added > diskBytes / LOOKS) {
+        this.#onDisk = undefined;
+        this.#added = 0;
+      }
+      this.#onDisk ??= sizeOf(folder);
       await writeFileAtomic(join(folder, name + SUFFIX), file);
+      this.#added += file.length;
       const total = (await this.#onDisk) + file.length;
       this.#onDisk = Promise.resolve(total > diskBytes ? await evict(folder, diskBytes) : total);
     } catch {
@@ -146,10 +159,14 @@ async function entriesOf(folder: string): Promise<Entry[]> {
   const names = await readdir(folder).catch((): string[] => []);
   const entries: Entry[] = [];
   for (const name of names) {
-    if (!name.endsWith(SUFFIX)) continue;
+    const isPart = PART.test(name);
+    if (!name.endsWith(SUFFIX) && !isPart) continue;
     const path = join(folder, name);
     const found = await stat(path).catch(() => null);
-    if (found !== null) entries.push({ path, size: found.size, usedAt: found.mtimeMs });
+    if (found === null) continue;
+    // Nobody will use it: it goes first.
+    const isAbandoned = isPart && Date.now() - found.mtimeMs > ABANDONED_MS;
+    if (isAbandoned || !isPart) entries.push({ path, size: found.size, usedAt: isAbandoned ? 0 : found.mtimeMs });
   }
   return entries;
 }

@@ -80,6 +80,8 @@ async function lockFor(
     options.onLocking?.();
     const lock = await makeLock(plan, options);
     const text = lockText(lock);
+    // Beside the recipe it would stand for the recipe as it is written, not as it was changed for this pack.
+    if (options.recipeArguments?.some((text) => text !== '--allow-plugins') === true) return { lock, text, made: null };
     const { writeFileAtomic } = await import('../util/atomic-write.js');
     await writeFileAtomic(path, text);
     return { lock, text, made: path };

@@ -148,6 +148,32 @@ test('killed with signal 9 in the middle and resumed: every item once', async ({
     byId(rows).map((row) => row.id),
     Array.from({ length: 60 }, (_, i) => `q${String(i).padStart(3, '0')}`),
   );
+  const text = await readFile(file, 'utf8');
+  await writeFile(file, text.replace('"prompt":"Describe the image."', '"prompt":"What is this?"'));
+  const changed = await run(folder, [...args, '--resume']);
+  assert.is(changed.code, 2, 'the result of q000 would be that of another question');
+  assert.match(changed.err, /asks something else now\n.*q000/);
+});
+
+test('rows from standard input are answered as they come', async ({ folder }) => {
+  const child = spawn(process.execPath, [MAIN, RECIPE, '--dataset', '-', '--quiet'], {
+    cwd: ROOT,
+    env: { ...process.env, VLM_RUN_CACHE: join(folder, 'cache'), NO_COLOR: '1' },
+  });
+  const ended = finish(child);
+  child.stdin.write('{"id":"a","image":"examples/thumb.png"}\n');
+  // The second row is written when the first has its answer.
+  await new Promise((resolve) => child.stdout.once('data', resolve));
+  child.stdin.end('{"id":"b","image":"nowhere.png"}');
+  const { code, out } = await ended;
+  assert.is(code, 5);
+  assert.equal(
+    rowsOf(out).map(({ id, ok, error }) => [id, ok, error?.code]),
+    [
+      ['a', true, undefined],
+      ['b', false, 'INPUT_UNREADABLE'],
+    ],
+  );
 });
 
 test('Ctrl-C keeps what is done and exits with 130', async ({ folder }) => {

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -83,6 +83,19 @@ test('the disk keeps to its limit', async ({ folder }) => {
   assert.ok(sizes.length > 0);
   assert.ok(sizes.reduce((a, b) => a + b, 0) <= 5000, `${sizes.join()} bytes`);
   assert.equal(await store.get('k19'), rows(19, 250));
+});
+
+test('several processes keep to one limit, and what a killed one left of a file goes first', async ({ folder }) => {
+  const part = join(folder, `.${'a'.repeat(64)}.rows.123.0123abcd.tmp`);
+  await writeFile(part, new Uint8Array(40_000));
+  await utimes(part, new Date(0), new Date(0));
+  const stores = Array.from({ length: 4 }, () => open(folder, 'encoder', { disk: 100_000 }));
+  for (let i = 0; i < 20; i++) for (const [j, store] of stores.entries()) await store.put(`${i} ${j}`, rows(i, 2000));
+  const names = await readdir(folder);
+  const sizes = await Promise.all(names.map(async (name) => (await stat(join(folder, name))).size));
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  assert.ok(total <= 140_000 && total > 50_000, `${total} bytes`);
+  assert.not.ok(names.some((name) => name.endsWith('.tmp')));
 });
 
 test('a folder that cannot be written costs nothing but the cache', async ({ folder }) => {
