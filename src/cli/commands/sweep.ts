@@ -67,7 +67,7 @@ async function sweep(file: string | undefined, flags: SweepFlags, io: Io): Promi
     import('../../compose/sweep.js'),
     import('../../sweep/points.js'),
   ]);
-  const description = await readSweep(file);
+  const description = await unpacked(await readSweep(file), flags);
   const signals = watchSignals();
   const stop = new AbortController();
   const quiet = flags.quiet === true || (flags.json === true && !io.errIsTerminal);
@@ -140,6 +140,14 @@ async function sweep(file: string | undefined, flags: SweepFlags, io: Io): Promi
     line.clear();
     signals.release();
   }
+}
+
+/** A sweep may name a pack: its points run the recipe inside. */
+async function unpacked<S extends { readonly recipe: string }>(sweep: S, flags: SweepFlags): Promise<S> {
+  const { isPackName } = await import('../../share/format.js');
+  if (!isPackName(sweep.recipe)) return sweep;
+  const { openPackedRecipe } = await import('../../share/packed-recipe.js');
+  return { ...sweep, recipe: await openPackedRecipe(sweep.recipe, { allowPlugins: flags.allowPlugins === true }) };
 }
 
 function shardOf(text: string | undefined): { readonly index: number; readonly count: number } | undefined {
