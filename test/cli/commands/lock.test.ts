@@ -7,6 +7,7 @@ import { Ajv } from 'ajv';
 import addFormats from 'ajv-formats';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { PREPROCESSING_VERSION } from '../../../src/image/preprocessing-version.js';
 import { LOCK_SCHEMA } from '../../../src/share/lock-schema.js';
 import { packageRoot } from '../../../src/util/package-root.js';
 import { Project } from '../fakes/share.js';
@@ -65,7 +66,7 @@ test('it holds digests of every file that a run reads, of tokenizer, template an
       ['vision', 'onnx', true],
     ],
   );
-  assert.is(preprocessing, 1);
+  assert.is(preprocessing, PREPROCESSING_VERSION);
   for (const name of ['vlm-run', 'node', 'onnxruntime-node', 'sharp']) assert.match(versions[name] ?? '', /\d+\.\d+/);
 });
 
