@@ -152,7 +152,7 @@ test('killed with signal 9 in the middle and resumed: every item once', async ({
   await writeFile(file, text.replace('"prompt":"Describe the image."', '"prompt":"What is this?"'));
   const changed = await run(folder, [...args, '--resume']);
   assert.is(changed.code, 2, 'the result of q000 would be that of another question');
-  assert.match(changed.err, /asks something else now\n(?:.*\n)?  received: q000$/m);
+  assert.match(changed.err, /asks something else now\n(?:.*\n)? {2}received: q000$/m);
 });
 
 test('rows from standard input are answered as they come', async ({ folder }) => {
