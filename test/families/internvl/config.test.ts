@@ -165,15 +165,16 @@ test('end tokens: the separator of the template, else what the configuration say
   assert.is(open({ ...hf, generation: null }).eosTokenIds.length, 1);
 });
 
-test('OpenGVLab messages: a text that places its images itself is left alone, one that cannot is not', () => {
+test('OpenGVLab messages: a text may place its images itself; the places are told apart from the word', () => {
   const model = open(chat);
+  const place = model.imagePlaceholder;
   const image = { type: 'image' } as const;
   const [, placed] = model.prepareMessages([
     { role: 'user', content: [image, { type: 'text', text: 'See <image> there' }] },
   ]);
-  assert.is(placed!.content, 'See <image> there');
+  assert.is(placed!.content, `See ${place} there`);
   const [, inline] = model.prepareMessages([{ role: 'user', content: [{ type: 'text', text: 'See ' }, image] }]);
-  assert.is(inline!.content, 'See <image>\n');
+  assert.is(inline!.content, `See ${place}\n`);
   const own = model.prepareMessages([
     { role: 'system', content: 'Be brief.' },
     { role: 'user', content: 'Hi' },
