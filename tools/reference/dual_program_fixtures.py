@@ -52,6 +52,8 @@ class Flavour:
     external: bool = False
     reader: bool = False  # another node reads past_key.0
     fixed_vision: int = 0  # vision rows fixed in the graph
+    infix: str = ""  # behind the names of the caches
+    function: bool = False  # the decoder is a function of the model, with the constants inside
     by_row: bool = False  # vision rows looked up by the row of the batch, and not at all in calls of one token
 
 
@@ -64,7 +66,8 @@ FLAVOURS = [
     Flavour("optional", limits=True, batch_index=True, ccl=True, token_types=True),
     Flavour("reader", reader=True),
     Flavour("by-row", by_row=True, prefix="layer_0/", internal=True),
-    Flavour("by-row-cb", by_row=True, limits=True, batch_index=True, ccl=True),
+    Flavour("by-row-cb", by_row=True, limits=True, batch_index=True, ccl=True, infix="_VLLM"),
+    Flavour("function", limits=True, internal=True, function=True),
 ]
 
 
@@ -109,6 +112,20 @@ class Graph:
             opsets.append(helper.make_opsetid(CLOUD, 1))
         graph = helper.make_graph(self.nodes, "g", self.inputs, self.outputs, self.weights)
         return helper.make_model(graph, opset_imports=opsets, functions=list(functions), ir_version=8)
+
+
+    def as_function(self, name: str, functions: Sequence[onnx.FunctionProto]) -> onnx.ModelProto:
+        """One call of a function that holds all nodes, as exports with subfunctions have one a layer; weights go in by name,
+        numbers are constants inside."""
+        inner = [w for w in self.weights if w.data_type != TensorProto.FLOAT16]
+        self.weights = [w for w in self.weights if w.data_type == TensorProto.FLOAT16]
+        given = [v.name for v in self.inputs] + [w.name for w in self.weights]
+        results = [v.name for v in self.outputs]
+        constants = [helper.make_node("Constant", [], [w.name], value=w) for w in inner]
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid(CLOUD, 1)]
+        whole = helper.make_function(CLOUD, name, given, results, [*constants, *self.nodes], opsets)
+        self.nodes = [helper.make_node(name, given, results, domain=CLOUD)]
+        return self.model([*functions, whole])
 
 
 def function(name: str, inputs: Sequence[str], nodes: Sequence[onnx.NodeProto]) -> onnx.FunctionProto:
@@ -187,7 +204,7 @@ class Language:
         self.down(logits, "logits")
         g.output("logits", self.float, ["batch_size", 1, CONFIG.vocab_size])
         functions = [scatter_function(f.batch_index)] + ([gather_function()] if f.limits else [])
-        return g.model(functions)
+        return g.as_function("QEffDecoder", functions) if f.function else g.model(functions)
 
     def merge(self, is_image: str, image_idx: str, vision: str, embed: str, ids: str) -> str:
         g = self.g
@@ -254,7 +271,7 @@ class Language:
         """Writes one cache; gives the slots to attend to [B, 1, C', D] and their indices [1, 1, C']."""
         g, f = self.g, self.f
         dims = ["full_batch_size" if f.batch_index else "batch_size", CONFIG.num_key_value_heads, "ctx_len", HEAD]
-        name = f"{f.prefix}past_{kind}.{layer}"
+        name = f"{f.prefix}past_{kind}.{layer}{f.infix}"
         past = g.input(name, self.float, dims)
         if f.half:
             update = g.op("Cast", update, to=self.float)

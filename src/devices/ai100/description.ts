@@ -4,6 +4,7 @@ import { basename, join } from 'node:path';
 import type { ProgramDescription, ProgramPort, ProgramSource, ShapeSet } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
 import { BYTES_PER_ELEMENT, type DType, elementCount } from '../../contracts/tensor.js';
+import { checkHalf } from '../shared/halves.js';
 import type { IoBinding, IoDescription } from './io-desc.js';
 
 const DTYPES: Readonly<Record<number, DType>> = {
@@ -86,7 +87,9 @@ export function describeProgram(
 ): CardProgram {
   const ports = io.bindings.map(portOf);
   checkNames(ports, file);
-  checkRole(source, ports, file);
+  const names = (direction: IoBinding['direction']) =>
+    ports.filter((p) => p.binding.direction === direction).map((p) => p.name);
+  checkHalf(source.role, { inputs: names('in'), outputs: names('out') }, file);
   const sets = shapeSets(io, ports);
   const caches = ports.filter((p) => p.retained && p.binding.direction === 'in');
   const perToken = caches.reduce(
@@ -145,17 +148,6 @@ function checkNames(ports: readonly CardPort[], where: string): void {
   }
 }
 
-function checkRole(source: ProgramSource, ports: readonly CardPort[], where: string): void {
-  const needed = source.role === 'vision' ? ['pixel_values', 'vision_embeds'] : ['input_ids', 'position_ids', 'logits'];
-  if (needed.every((n) => ports.some((p) => p.name === n))) return;
-  throw invalid(
-    `A compiled program is not the ${source.role} half of a model`,
-    ports.map((p) => p.name).join(', '),
-    where,
-    `ports ${needed.join(', ')}`,
-  );
-}
-
 function shapeSets(io: IoDescription, ports: readonly CardPort[]): readonly ShapeSet[] {
   const lists =
     io.allowedShapes.length > 0 ? io.allowedShapes.map((s) => s.map((x) => x.dims)) : [ports.map((p) => p.dims)];
@@ -193,10 +185,9 @@ export function largestBytes(port: CardPort, sets: readonly ShapeSet[]): number 
   return Math.max(port.binding.size, elementCount(port.dims) * port.elementBytes, ...shapes);
 }
 
-function invalid(what: string, received: string, where: string, expected?: string): VlmError {
+function invalid(what: string, received: string, where: string): VlmError {
   return new VlmError('PROGRAM_INVALID', {
     what,
-    ...(expected === undefined ? {} : { expected }),
     received,
     where,
     hint: 'give the vision and the language program each their own compiled file',

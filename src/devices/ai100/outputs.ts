@@ -2,6 +2,7 @@
 import type { Reduce, RunResult, ShapeSet } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
 import { elementCount, type Tensor } from '../../contracts/tensor.js';
+import { checkLogits } from '../shared/halves.js';
 import type { CardPort, CardProgram } from './description.js';
 import { viewOf } from './feed.js';
 import type { Addon, NativeProgram, NativeSlot } from './library.js';
@@ -47,6 +48,7 @@ export class CardOutputs {
 
   /** Logits are handed back as float32 whatever the program computes in. */
   #logits(slot: number, data: Tensor['data'], dims: readonly number[]): Tensor<'float32'> {
+    checkLogits(dims, this.#program.path);
     if (!(data instanceof Uint16Array)) return { dtype: 'float32', dims, data: data as Float32Array };
     let wide = this.#wide[slot];
     if (wide?.length !== data.length) {
@@ -60,6 +62,7 @@ export class CardOutputs {
   #reduce(native: NativeProgram, slot: number, set: ShapeSet, k: number): NonNullable<RunResult['top']> {
     const port = this.port('logits');
     const dims = set.shapes.logits ?? port.dims;
+    checkLogits(dims, this.#program.path);
     const width = dims.at(-1) ?? 0;
     const rows = width === 0 ? 0 : elementCount(dims) / width;
     if (!Number.isInteger(k) || k < 1 || k > width) {

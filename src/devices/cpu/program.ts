@@ -1,9 +1,10 @@
 /** Reads a program file into what the device contract asks: description, retained state, constants to mend. */
 import { statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { ProgramDescription, ProgramPort, ProgramRole, ProgramSource } from '../../contracts/device.js';
+import type { ProgramDescription, ProgramPort, ProgramSource } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
 import { BYTES_PER_ELEMENT } from '../../contracts/tensor.js';
+import { checkHalf } from '../shared/halves.js';
 import { findIndexLimits, type IndexLimits } from './index-limits.js';
 import { largeWeights } from './mend.js';
 import { type OnnxGraph, type OnnxModel, type OnnxTensor, parseOnnx } from './onnx-graph.js';
@@ -24,11 +25,6 @@ export interface CpuProgram {
   readonly external: readonly OnnxTensor[];
 }
 
-const NEEDED: Readonly<Record<ProgramRole, { readonly inputs: readonly string[]; readonly output: string }>> = {
-  vision: { inputs: ['pixel_values'], output: 'vision_embeds' },
-  language: { inputs: ['input_ids', 'position_ids'], output: 'logits' },
-};
-
 /** Reads the graph of a program, not its weights. Throws MODEL_MISSING / PROGRAM_INVALID. */
 export function readProgram(source: ProgramSource): CpuProgram {
   const bytes = ByteSource.open(source.path);
@@ -36,7 +32,7 @@ export function readProgram(source: ProgramSource): CpuProgram {
     const model = parseOnnx(bytes);
     const inputs = boundPorts(model.graph.inputs, source.path);
     const outputs = boundPorts(model.graph.outputs, source.path);
-    checkRole(source, inputs, outputs);
+    checkHalf(source.role, { inputs: inputs.map((p) => p.name), outputs: outputs.map((p) => p.name) }, source.path);
     const pairs = source.role === 'language' ? retainedPairs(model) : [];
     const constants = allConstants(model);
     checkExternalFiles(source.path, constants);
@@ -67,19 +63,6 @@ export function readProgram(source: ProgramSource): CpuProgram {
 
 function portOf(port: BoundPort): ProgramPort {
   return { name: port.name, dtype: port.dtype, dims: port.dims };
-}
-
-function checkRole(source: ProgramSource, inputs: readonly BoundPort[], outputs: readonly BoundPort[]): void {
-  const needed = NEEDED[source.role];
-  const missing = needed.inputs.filter((name) => !inputs.some((p) => p.name === name));
-  if (missing.length === 0 && outputs.some((p) => p.name === needed.output)) return;
-  throw new VlmError('PROGRAM_INVALID', {
-    what: `A file is not the ${source.role} half of a model`,
-    expected: `inputs ${needed.inputs.join(', ')} and an output ${needed.output}`,
-    received: `inputs ${inputs.map((p) => p.name).join(', ')}; outputs ${outputs.map((p) => p.name).join(', ')}`,
-    where: source.path,
-    hint: 'give the vision and the language program each their own file',
-  });
 }
 
 /** Bytes of one slot of one row: [batch, heads, slots, head_dim] without its first and third axis. */

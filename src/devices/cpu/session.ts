@@ -11,6 +11,7 @@ import type {
 import { VlmError } from '../../contracts/errors.js';
 import type { Tensor } from '../../contracts/tensor.js';
 import { halvesToFloats } from '../../util/float16.js';
+import { checkLogits } from '../shared/halves.js';
 import { Call } from './call.js';
 import { contractTensor, dataOf, ortTensor } from './ort.js';
 import type { BoundPort } from './ports.js';
@@ -255,6 +256,7 @@ export class CpuSession implements ProgramSession {
 
   /** Logits are handed back as float32 whatever the program computes in. */
   #logitsOf(given: OrtTensor, port: BoundPort): Tensor<'float32'> {
+    checkLogits(given.dims, this.#program.path);
     const data = dataOf(given, port.dtype);
     if (!(data instanceof Uint16Array)) return { dtype: 'float32', dims: given.dims, data: data as Float32Array };
     if (this.#wide.length !== data.length) this.#wide = new Float32Array(data.length);

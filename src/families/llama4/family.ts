@@ -1,6 +1,7 @@
 /** Llama 4 (Scout, Maverick) in the layout of transformers. */
 import { VlmError } from '../../contracts/errors.js';
 import type { Family, FamilyModel, ModelFiles } from '../../contracts/family.js';
+import { cacheElements } from '../shared/cache.js';
 import { processorSection } from '../shared/image-processor.js';
 import { readCount, readNumber, readSection, readSide, type Section } from '../shared/read.js';
 import { llama4Symbols } from '../shared/symbols.js';
@@ -49,6 +50,7 @@ function configure(files: ModelFiles): FamilyModel {
     imagePlaceholder: '<|image|>',
     hiddenSize,
     textLayers,
+    ...cacheElements(text),
     maxPositions,
     eosTokenIds: endIds(files, config, text),
     tiling: { minTiles: 1, maxTiles, useThumbnail: true },

@@ -37,6 +37,7 @@ const FLAVOURS: readonly Flavour[] = [
   },
   { name: 'optional, continuous batching', language: 'optional', vision: 'rank3', shapes: { fullBatch: 4 }, rows: 4 },
   { name: 'vision rows per row', language: 'rank3', vision: 'rank3', shapes: { visionBatch: true } },
+  { name: 'a function of the model', language: 'function', vision: 'rank3' },
   // What the compiler is told for such graphs: rows for each row of the batch, or with continuous batching for one.
   { name: 'vision rows by row', language: 'by-row', vision: 'rank3', shapes: { visionBatch: true } },
   { name: 'vision rows by row, one set of them', language: 'by-row', vision: 'rank3' },

@@ -1,7 +1,18 @@
 import { cpuDriver } from '../../../src/devices/cpu/index.js';
 import { conformance, fixture } from '../conformance.js';
 
-const FLAVOURS = ['rank3', 'rank2', 'limits', 'external', 'optional', 'reader', 'half', 'by-row', 'by-row-cb'];
+const FLAVOURS = [
+  'rank3',
+  'rank2',
+  'limits',
+  'external',
+  'optional',
+  'reader',
+  'half',
+  'by-row',
+  'by-row-cb',
+  'function',
+];
 
 for (const flavour of FLAVOURS) {
   const half = flavour === 'half';

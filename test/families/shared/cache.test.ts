@@ -12,10 +12,13 @@ const test = suite('caches by configuration');
 const shapes = join(packageRoot(), 'models', 'shapes-internvl');
 const section = (values: Record<string, unknown>) => ({ file: 'config.json', values });
 
-test('what config.json gives is what the exported program has', async () => {
-  const { family } = await openModel({ path: shapes });
-  const { description } = readProgram({ role: 'language', path: join(shapes, 'language.onnx') });
-  assert.is((family.cacheElements ?? 0) * 4, description.stateBytesPerToken);
+test('what config.json gives is what the exported program has, in every family', async () => {
+  const golden = join(packageRoot(), 'test', 'golden');
+  for (const folder of [shapes, join(golden, 'llava-next', 'tiny'), join(golden, 'llama4-tiny')]) {
+    const { family } = await openModel({ path: folder });
+    const { description } = readProgram({ role: 'language', path: join(folder, 'language.onnx') });
+    assert.is((family.cacheElements ?? 0) * 4, description.stateBytesPerToken, folder);
+  }
 });
 
 test('grouped heads, a width of its own, and a section that names no heads', () => {
