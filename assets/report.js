@@ -9,6 +9,8 @@
   const title = (metric) => (metric.unit === '' ? metric.label : `${metric.label}, ${metric.unit}`);
   const find = (id) => document.getElementById(id);
   const has = (point, kind) => point.marks.some((mark) => mark.kind === kind);
+  // Its answers are not those it should give: by its tokens, or by its score where the sweep names a dataset.
+  const wrong = (point) => has(point, 'differs') || has(point, 'below');
   let printing = false;
 
   function number(value) {
@@ -72,7 +74,7 @@
         y,
         points,
         value: values.length === 0 ? null : d3.median(values),
-        differs: points.filter((point) => has(point, 'differs')).length,
+        wrong: points.filter(wrong).length,
         wide: points.filter((point) => has(point, 'wide')).length,
         status: statuses.has('measured') ? 'measured' : statuses.has('failed') ? 'failed' : 'refused',
       };
@@ -133,7 +135,7 @@
     };
     const ink = (cell) => (d3.lab(shade(cell.value)).l > 55 ? '#111' : '#fff');
     const text = (cell) =>
-      cell.value === null ? cell.status : `${number(cell.value)}${cell.differs > 0 ? ' ≠' : ''}${cell.wide > 0 ? ' ~' : ''}`;
+      cell.value === null ? cell.status : `${number(cell.value)}${cell.wrong > 0 ? ' ≠' : ''}${cell.wide > 0 ? ' ~' : ''}`;
     const channels = { x: 'x', y: 'y' };
     draw(figure, {
       width: widthOf(figure),
@@ -162,7 +164,11 @@
     find('heat-note').textContent = [
       `${title(metric)}; ${metric.better === 'low' ? 'low' : 'high'} is better and darker.`,
       most > 1 ? `A cell is the median of up to ${most} points.` : '',
-      cells.some((cell) => cell.differs > 0) ? '≠: tokens of a point in it differ from the reference.' : '',
+      cells.some((cell) => cell.wrong > 0)
+        ? report.score === null
+          ? '≠: tokens of a point in it differ from the reference.'
+          : '≠: the score of a point in it is below the reference.'
+        : '',
       cells.some((cell) => cell.wide > 0) ? '~: a point in it has a wide spread.' : '',
       cells.some((cell) => cell.value === null) ? 'Dashed: no point of it was measured.' : '',
     ].join(' ');
@@ -174,8 +180,9 @@
     { key: 'wide', text: 'wide spread', fill: '#d28a1c', symbol: 'diamond' },
     { key: 'emulated', text: 'emulated card', fill: '#8a8a85', symbol: 'square' },
     { key: 'differs', text: 'tokens differ from the reference', fill: '#d0354b', symbol: 'times' },
+    { key: 'below', text: 'score below the reference', fill: '#d0354b', symbol: 'times' },
   ];
-  const kindOf = (point) => ['differs', 'emulated', 'wide'].find((kind) => has(point, kind)) ?? 'plain';
+  const kindOf = (point) => ['differs', 'below', 'emulated', 'wide'].find((kind) => has(point, kind)) ?? 'plain';
 
   function legend(entries) {
     const list = element('ul', null, { class: 'legend' });
@@ -239,7 +246,7 @@
           y,
           r: (point) => (point.front ? 5 : 3.5),
           symbol: (point) => kinds.get(kindOf(point)).symbol,
-          fill: (point) => (kindOf(point) === 'differs' ? 'none' : kinds.get(kindOf(point)).fill),
+          fill: (point) => (wrong(point) ? 'none' : kinds.get(kindOf(point)).fill),
           stroke: (point) => kinds.get(kindOf(point)).fill,
           title: told,
         }),
@@ -261,7 +268,11 @@
   const STAGES = ['start', 'plan', 'load', 'activate', 'image decode', 'preprocess', 'encode', 'prefill', 'decode', 'fuse', 'transfer', 'record', 'idle'];
   const COLORS = ['#9c9c96', '#c9c3b5', '#bab0ac', '#d7b5a6', '#76b7b2', '#59a14f', '#edc948', '#f28e2b', '#4e79a7', '#b07aa1', '#ff9da7', '#9c755f', '#e4e4e0'];
   const MOST = 40;
-  const stacks = { lane: SUM };
+  // The same at every point, and long: beside them nothing else would be seen.
+  const ONCE = ['start', 'plan', 'load', 'activate', 'idle'];
+  const WORK = '\u0000work';
+  const perItem = measured.length > 0 && measured.every((point) => point.items !== null);
+  const stacks = { lane: WORK };
 
   function drawStages() {
     const figure = find('stages');
@@ -271,10 +282,13 @@
     const times = [];
     for (const point of points) {
       const sums = new Map();
+      const all = stacks.lane === SUM || stacks.lane === WORK;
+      const left = stacks.lane === WORK ? ONCE : all ? ['idle'] : [];
+      const share = stacks.lane === WORK && perItem ? point.items : 1;
       for (const [lane, stages] of Object.entries(point.stages)) {
-        if (stacks.lane !== SUM && lane !== stacks.lane) continue;
+        if (!all && lane !== stacks.lane) continue;
         for (const [stage, ms] of Object.entries(stages)) {
-          if (stacks.lane !== SUM || stage !== 'idle') sums.set(stage, (sums.get(stage) ?? 0) + ms);
+          if (!left.includes(stage)) sums.set(stage, (sums.get(stage) ?? 0) + ms / share);
         }
       }
       for (const [stage, ms] of sums) times.push({ id: point.id, stage, ms });
@@ -292,7 +306,7 @@
       marginLeft: room(points.map((point) => name(point.id)), most),
       marginTop: 40,
       marginRight: 20,
-      x: { label: 'milliseconds →', axis: 'top', grid: true, labelOffset: 36, ticks: Math.max(3, Math.round(width / 130)) },
+      x: { label: stacks.lane === WORK && perItem ? 'milliseconds a question →' : 'milliseconds →', axis: 'top', grid: true, labelOffset: 36, ticks: Math.max(3, Math.round(width / 130)) },
       y: { domain: points.map((point) => point.id), label: null, tickFormat: name, tickSize: 0 },
       marks: [
         Plot.barX(times, {
@@ -306,8 +320,10 @@
     });
     figure.append(legend(used.map((stage) => ({ text: stage, fill: color(stage), symbol: 'square' }))));
     find('stage-note').textContent = [
-      'The whole process of a point: loading, warm-up and every measured batch.',
-      stacks.lane === SUM ? 'Lanes run side by side: their sum can be longer than the clock.' : '',
+      stacks.lane === WORK
+        ? `The work of a point${perItem ? ' for one set of inputs' : ''}: starting, loading and waiting are left out.`
+        : 'The whole process of a point: loading, warm-up and every measured batch.',
+      stacks.lane === SUM || stacks.lane === WORK ? 'Lanes run side by side: their sum can be longer than the clock.' : '',
       shown.length > MOST ? `The first ${MOST} of ${shown.length} points, as the table below sorts and filters them.` : '',
     ].join(' ');
   }
@@ -316,8 +332,12 @@
     const parent = find('stage-controls');
     if (parent === null) return;
     const lanes = [...new Set(measured.flatMap((point) => Object.keys(point.stages)))].sort();
-    const options = [[SUM, 'all, idle left out'], ...lanes.map((lane) => [lane, lane])];
-    select(parent, 'stage-lane', 'Lane', options, SUM, (lane) => {
+    const options = [
+      [WORK, 'all: the work alone'],
+      [SUM, 'all, loading too'],
+      ...lanes.map((lane) => [lane, lane]),
+    ];
+    select(parent, 'stage-lane', 'Lane', options, WORK, (lane) => {
       stacks.lane = lane;
       drawStages();
     });
@@ -382,7 +402,7 @@
       ['all', 'all'],
       ['measured', 'measured'],
       ['front', 'on the front'],
-      ['differs', 'tokens differ'],
+      ...(report.score === null ? [['differs', 'tokens differ']] : [['below', 'score below'], ['other', 'other tokens']]),
       ['wide', 'wide spread'],
       ['failed', 'failed'],
       ['refused', 'refused'],

@@ -177,6 +177,7 @@ function inventedStore(folder) {
           emulated: false,
           noisy: index === 5,
           spread: index === 5 ? 0.31 : 0.05,
+          items: 12,
           stages: {
             main: { transfer: 30, idle: 500 },
             'main language': { load: 400, prefill: ttft, decode: 90, idle: 40 },
@@ -230,10 +231,12 @@ async function checkPlots(page) {
   check('rows of the front', await page.ask(count('#front tbody tr')), front);
   check('a front', front > 1, true);
   check('cells of the heat map', await page.ask(cells), 12);
-  check('stages drawn', await page.ask(count('#stages g[aria-label=bar] rect')), 21 * 4);
+  check('stages drawn: the work alone', await page.ask(count('#stages g[aria-label=bar] rect')), 21 * 3);
+  await page.ask(set('stage-lane', '\0sum'));
+  check('stages drawn: loading too', await page.ask(count('#stages g[aria-label=bar] rect')), 21 * 4);
   await page.ask(set('stage-lane', 'main'));
   check('stages of one lane, idle with them', await page.ask(count('#stages g[aria-label=bar] rect')), 21 * 2);
-  await page.ask(set('stage-lane', '\0sum'));
+  await page.ask(set('stage-lane', '\0work'));
 }
 
 async function checkHeat(page) {

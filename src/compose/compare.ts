@@ -62,8 +62,17 @@ async function readSide(place: string): Promise<Read> {
       emulated ||= row['emulated'] === true;
     }
   }
-  const reference = objectOf(about['sweep'])['reference'];
-  return { side: { points, reference: typeof reference === 'string' ? reference : null }, about, emulated };
+  const { reference, score } = objectOf(about['sweep']);
+  const { margin } = objectOf(score);
+  return {
+    side: {
+      points,
+      reference: typeof reference === 'string' ? reference : null,
+      margin: typeof margin === 'number' ? margin : null,
+    },
+    about,
+    emulated,
+  };
 }
 
 async function readAbout(path: string, place: string): Promise<Json> {
@@ -103,9 +112,15 @@ function pointOf(row: Json): SidePoint | null {
     status,
     samples,
     tokens: Array.isArray(tokens) && tokens.every((ids) => Array.isArray(ids)) ? (tokens as number[][]) : null,
+    score: scoreOf(row),
     noisy: row['noisy'] === true,
     ...(code === undefined ? {} : { error: `${String(code)}: ${String(what)}` }),
   };
+}
+
+function scoreOf(row: Json): number | null {
+  const { value } = objectOf(row['score']);
+  return typeof value === 'number' && Number.isFinite(value) ? value : null;
 }
 
 function differences(a: Read, b: Read): string[] {
@@ -123,6 +138,12 @@ function differences(a: Read, b: Read): string[] {
   for (const key of ['warmup', 'repeats', 'in_flight', 'threads']) {
     if (measure(a)[key] !== measure(b)[key]) {
       told.push(`measured differently: ${key} ${text(measure(a)[key])} in A, ${text(measure(b)[key])} in B`);
+    }
+  }
+  const judged = ({ about }: Read): Json => objectOf(objectOf(about['sweep'])['score']);
+  for (const key of ['sha256', 'as', 'margin']) {
+    if (judged(a)[key] !== judged(b)[key]) {
+      told.push(`judged differently: ${key} of the score ${text(judged(a)[key])} in A, ${text(judged(b)[key])} in B`);
     }
   }
   if (a.side.reference !== b.side.reference) told.push('the two have different reference points');

@@ -15,6 +15,8 @@ export interface RecipeOptions {
   readonly devices?: readonly string[];
   /** Lets the recipe run node modules of its own. */
   readonly allowPlugins?: boolean;
+  /** Folder that places in `set` start from. Default: the working directory. */
+  readonly cwd?: string;
 }
 
 /** Problems of the recipe are diagnostics, never exceptions. */
@@ -24,6 +26,7 @@ export async function compileRecipe(file: string, options: RecipeOptions = {}): 
     set: options.set,
     devices: options.devices,
     allowPlugins: options.allowPlugins,
+    cwd: options.cwd,
     loadPlugin: async (path) => (await import('../runner/plugin.js')).loadPluginManifest(path),
   });
   const { plan, diagnostics, sources } = compilation;

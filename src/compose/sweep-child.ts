@@ -9,6 +9,7 @@ import type { PointMessage, PointTask } from '../sweep/protocol.js';
 import { enableCompileCache } from '../util/compile-cache.js';
 import { compileRecipe, requirePlan } from './recipes.js';
 import { composedStream } from './run.js';
+import { scorePoint } from './sweep-score.js';
 
 enableCompileCache();
 
@@ -20,7 +21,7 @@ interface Batch {
 }
 
 async function measure(task: PointTask): Promise<PointMeasured> {
-  const options = { set: task.set, devices: task.devices, allowPlugins: task.allowPlugins };
+  const options = { set: task.set, devices: task.devices, allowPlugins: task.allowPlugins, cwd: task.folder };
   const plan = requirePlan(await compileRecipe(task.recipe, options), options);
   const size = Math.max(
     1,
@@ -69,12 +70,16 @@ async function measure(task: PointTask): Promise<PointMeasured> {
   if (result.error !== undefined) throw VlmError.fromData(result.error);
   const measured = roundsOf(batches, perRound).slice(task.warmup);
   const emulated = result.ledger.lanes.some((lane) => lane.emulated === true);
+  // Read before the score is asked: that is no part of what the point needs.
+  const peakMemoryBytes = process.resourceUsage().maxRSS * 1024;
   return {
     figures: figuresOf(measured, batches[task.warmup * perRound - 1]?.end, task.seed),
     coldTtftMs: task.warmup > 0 ? (batches[0]?.items[0]?.metrics?.ttftMs ?? null) : null,
-    peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+    peakMemoryBytes,
     ledger: result.ledger,
+    items: total * size,
     tokens: tokensOf(task, batches, size),
+    ...(task.score === null ? {} : { score: await scorePoint(plan, task.score) }),
     emulated,
   };
 }

@@ -6,12 +6,13 @@ import { type ErrorData, VlmError } from '../contracts/errors.js';
 import { type ResultRow, ResultStore } from '../dataset/store.js';
 import { type InputGiven, loadInputs } from '../runner/inputs/load.js';
 import type { Sweep } from '../sweep/file.js';
-import { changesOf, inOrder, type Point, pointsOf, referenceOf } from '../sweep/points.js';
+import { changesOf, idleRules, inOrder, type Point, pointsOf, referenceOf } from '../sweep/points.js';
 import { runPoint } from '../sweep/run-point.js';
 import { spread } from '../sweep/stats.js';
 import { shapePlan } from './plan.js';
 import { compileRecipe, requirePlan } from './recipes.js';
 import { versions } from './run.js';
+import { checkScore, type ScoredBy } from './sweep-score.js';
 
 export interface SweepRequest {
   readonly sweep: Sweep;
@@ -47,7 +48,8 @@ export async function runSweep(request: SweepRequest): Promise<SweepResult> {
   const { sweep, signal } = request;
   const all = pointsOf(sweep);
   const reference = await fittingReference(all, request);
-  const store = await openStore(request, reference);
+  const scored = await scoredBy(reference, request);
+  const store = await openStore(request, reference, scored);
   try {
     const mine = inOrder(all, sweep.measure, request.shard);
     const { refused, runnable } = await planAll(mine, request);
@@ -79,7 +81,7 @@ export async function runSweep(request: SweepRequest): Promise<SweepResult> {
  */
 async function fittingReference(points: readonly Point[], request: SweepRequest): Promise<Point> {
   const named = referenceOf(request.sweep, points);
-  if (request.sweep.parity?.reference !== undefined) return named;
+  if (request.sweep.parity.reference !== null) return named;
   for (const point of points) {
     if (request.signal?.aborted === true) break;
     const fits = await planPoint(point, request).then(
@@ -91,13 +93,28 @@ async function fittingReference(points: readonly Point[], request: SweepRequest)
   return named;
 }
 
+/** With the inputs of the reference's recipe. One that cannot be compiled is refused, and says more than this could. */
+async function scoredBy(
+  reference: Point,
+  { sweep, allowPlugins }: Pick<SweepRequest, 'sweep' | 'allowPlugins'>,
+): Promise<ScoredBy | null> {
+  const { score } = sweep.parity;
+  if (score === null) return null;
+  const { plan } = await compileRecipe(sweep.recipe, {
+    ...changesOf(reference.values),
+    allowPlugins,
+    cwd: dirname(sweep.file),
+  });
+  return plan === null ? null : checkScore(plan, score);
+}
+
 /** Which points would run, and which are refused. */
 export async function planSweep(request: Omit<SweepRequest, 'out' | 'resume'>): Promise<{
   readonly refused: readonly Refused[];
   readonly runnable: readonly Point[];
 }> {
   const all = pointsOf(request.sweep);
-  referenceOf(request.sweep, all);
+  await scoredBy(referenceOf(request.sweep, all), request);
   return planAll(inOrder(all, { ...request.sweep.measure, order: 'file' }, request.shard), request);
 }
 
@@ -113,8 +130,14 @@ export function machineFacts(): Readonly<Record<string, string | number>> {
   };
 }
 
-async function openStore({ sweep, out, resume, shard }: SweepRequest, reference: Point): Promise<ResultStore> {
-  const { file: _, recipe, ...rest } = sweep;
+async function openStore(
+  { sweep, out, resume, shard }: SweepRequest,
+  reference: Point,
+  score: ScoredBy | null,
+): Promise<ResultStore> {
+  const { file: _, recipe, placeOf: __, parity, ...written } = sweep;
+  // Its place is the machine's own; what is in it is part of what the results are results of.
+  const rest = { ...written, parity: { reference: parity.reference, score } };
   const { recipe: resolved } = requirePlan(await compileRecipe(recipe));
   const told = [rest, resolved, shard ?? null];
   return ResultStore.open(
@@ -125,7 +148,13 @@ async function openStore({ sweep, out, resume, shard }: SweepRequest, reference:
       sha256: createHash('sha256').update(JSON.stringify(told)).digest('hex'),
       sources: [sweep.name],
       versions: versions(),
-      sweep: { name: sweep.name, description: sweep.description, measure: sweep.measure, reference: reference.id },
+      sweep: {
+        name: sweep.name,
+        description: sweep.description,
+        measure: sweep.measure,
+        reference: reference.id,
+        ...(score === null ? {} : { score }),
+      },
       resolved,
       machine: machineFacts(),
     },
@@ -148,11 +177,41 @@ async function planAll(
       runnable.push(point);
     } catch (error) {
       const wrapped = VlmError.wrap(error, 'INTERNAL', { what: 'The point cannot be planned' });
-      refused.push({ point, error: wrapped.toData() });
+      refused.push({ point, error: placed(wrapped.toData(), point, request.sweep) });
     }
     request.onPlanned?.(i + 1, points.length);
   }
   return { refused, runnable };
+}
+
+/** What a point changes was written in the sweep file, not on a command line. */
+function placed(error: ErrorData, point: Point, sweep: Sweep): ErrorData {
+  if (error.code === 'INPUT_UNREADABLE' && error.hint !== undefined) {
+    return { ...error, hint: 'paths in a sweep file start from the folder of that file' };
+  }
+  const [, option, number = '1'] = /^--(set|device)(?: \((\d+)\))?$/.exec(error.location?.file ?? '') ?? [];
+  if (option === undefined) return error;
+  const paths = Object.keys(point.values).filter((path) => path.startsWith('device.') === (option === 'device'));
+  const path = paths[Number(number) - 1];
+  if (path === undefined) return error;
+  const part = path in sweep.grid ? 'grid' : path in sweep.zip ? 'zip' : 'list';
+  const at = sweep.list.findIndex((one) => path in one && one[path] === point.values[path]);
+  // The excerpt would show a command line that nobody typed.
+  const told = (error.received ?? '').split('\n').filter((line) => line.startsWith('error['));
+  const received = told.length === 0 ? {} : { received: told.join('\n') };
+  return {
+    ...error,
+    ...received,
+    location: sweep.placeOf(part === 'list' ? ['list', Math.max(0, at), path] : [part, path]),
+  };
+}
+
+/** What a sweep asks for and cannot mean. */
+export function sweepWarnings(sweep: Sweep): readonly string[] {
+  return idleRules(sweep).map((rule) => {
+    const { file, line, column } = sweep.placeOf(['exclude', rule]);
+    return `${file}:${line}:${column}: this rule of "exclude" leaves no point out: ${JSON.stringify(sweep.exclude[rule])}`;
+  });
 }
 
 async function planPoint(
@@ -160,7 +219,10 @@ async function planPoint(
   { sweep, allowPlugins }: Pick<SweepRequest, 'sweep' | 'allowPlugins'>,
 ): Promise<void> {
   const { set, devices } = changesOf(point.values);
-  const plan = requirePlan(await compileRecipe(sweep.recipe, { set, devices, allowPlugins }), { allowPlugins });
+  const plan = requirePlan(
+    await compileRecipe(sweep.recipe, { set, devices, allowPlugins, cwd: dirname(sweep.file) }),
+    { allowPlugins },
+  );
   const folder = dirname(sweep.file);
   for (const inputs of sweep.inputs) {
     const { values } = await loadInputs(plan, inputs as Readonly<Record<string, InputGiven>>, { cwd: folder });
@@ -188,6 +250,7 @@ async function measurePoint(point: Point, request: SweepRequest): Promise<Result
       repeats: measure.repeats,
       inFlight: measure.in_flight,
       seed: measure.seed,
+      score: sweep.parity.score,
     },
     {
       entry: new URL('./sweep-child.js', import.meta.url),
@@ -229,7 +292,10 @@ async function pinned(
   { sweep, allowPlugins }: SweepRequest,
   { set, devices }: ReturnType<typeof changesOf>,
 ): Promise<readonly string[]> {
-  const plan = requirePlan(await compileRecipe(sweep.recipe, { set, devices, allowPlugins }), { allowPlugins });
+  const plan = requirePlan(
+    await compileRecipe(sweep.recipe, { set, devices, allowPlugins, cwd: dirname(sweep.file) }),
+    { allowPlugins },
+  );
   const written = plan.recipe.devices ?? {};
   return Object.entries(plan.devices)
     .filter(([name, device]) => device.kind === 'cpu' && !saysThreads(written[name]))

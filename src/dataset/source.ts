@@ -14,6 +14,8 @@ import { type Row, tableRows } from './table.js';
 export interface DatasetItem {
   readonly id: string;
   readonly given: Readonly<Record<string, unknown>>;
+  /** Keys of the row that are no inputs: a label, a true answer. */
+  readonly beside?: Readonly<Record<string, unknown>>;
   /** Folder that the places of `given` are relative to. */
   readonly folder: string;
   /** Digest of what it asks: the same wherever the dataset lies. */
@@ -134,12 +136,14 @@ function itemOf(
   const id = typeof ownId === 'string' || typeof ownId === 'number' ? String(ownId) : fallback;
   // Keys beside the inputs (a true answer, a label) are the user's own; they are no error.
   const known = Object.entries(given).filter(([key, value]) => Object.hasOwn(inputs, key) && value !== null);
-  if (onUnknownKey !== undefined) for (const key in given) if (!Object.hasOwn(inputs, key)) onUnknownKey(key);
+  const beside = Object.fromEntries(Object.entries(given).filter(([key]) => !Object.hasOwn(inputs, key)));
+  if (onUnknownKey !== undefined) for (const key in beside) onUnknownKey(key);
   if (known.length === 0) {
     const keys = Object.keys(given).join(', ');
     return broken(id, folder, `no key is an input of the recipe (${keys === '' ? 'an empty row' : keys})`, fallback);
   }
-  return { id, given: Object.fromEntries(known), folder, asked: askedOf(Object.fromEntries(known)) };
+  const asked = Object.fromEntries(known);
+  return { id, given: asked, beside, folder, asked: askedOf(asked) };
 }
 
 function broken(id: string, folder: string, problem: string, where: string): DatasetItem {

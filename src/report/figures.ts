@@ -9,8 +9,10 @@ export const METRICS: readonly Metric[] = [
   { key: 'tokensPerSecondPerSequence', label: 'Decode, per sequence', unit: 'tok/s', better: 'high' },
   { key: 'imagesPerSecond', label: 'Images', unit: '1/s', better: 'high' },
   { key: 'latencyMs', label: 'Latency of a batch', unit: 'ms', better: 'low' },
+  { key: 'latencyP50Ms', label: 'Latency p50', unit: 'ms', better: 'low' },
   { key: 'latencyP95Ms', label: 'Latency p95', unit: 'ms', better: 'low' },
   { key: 'latencyP99Ms', label: 'Latency p99', unit: 'ms', better: 'low' },
+  { key: 'score', label: 'Score on the dataset', unit: '', better: 'high' },
   { key: 'coldTtftMs', label: 'First token, cold', unit: 'ms', better: 'low' },
   { key: 'peakMemoryMiB', label: 'Peak memory', unit: 'MiB', better: 'low' },
   { key: 'loadBefore', label: 'Load before', unit: '', better: 'low' },
@@ -25,8 +27,10 @@ export function figuresOfRow(row: Json): Readonly<Record<string, Figure>> {
   const percentiles = isObject(figures['latencyPercentiles']) ? figures['latencyPercentiles'] : {};
   const peak = numberOf(row['peakMemoryBytes']);
   const plain: Readonly<Record<string, number | null>> = {
+    latencyP50Ms: numberOf(percentiles['p50']),
     latencyP95Ms: numberOf(percentiles['p95']),
     latencyP99Ms: numberOf(percentiles['p99']),
+    score: scoreOfRow(row),
     coldTtftMs: numberOf(row['coldTtftMs']),
     peakMemoryMiB: peak === null ? null : peak / 1024 / 1024,
     loadBefore: numberOf(row['loadBefore']),
@@ -38,6 +42,10 @@ export function figuresOfRow(row: Json): Readonly<Record<string, Figure>> {
     if (figure !== null) found.push([key, figure]);
   }
   return Object.fromEntries(found);
+}
+
+export function scoreOfRow(row: Json): number | null {
+  return isObject(row['score']) ? numberOf(row['score']['value']) : null;
 }
 
 function statisticOf(statistic: unknown): Figure | null {
@@ -52,6 +60,11 @@ function statisticOf(statistic: unknown): Figure | null {
 
 export function numberOf(value: unknown): number | null {
   return typeof value === 'number' && Number.isFinite(value) ? value : null;
+}
+
+export function itemsOfRow(row: Json): number | null {
+  const items = numberOf(row['items']);
+  return items !== null && items > 0 ? items : null;
 }
 
 /** Lane to stage to milliseconds. */

@@ -32,7 +32,7 @@ export function heatCells({ points, view: { x, y, metric } }: ReportModel): read
       y: group.y,
       value: values.length === 0 ? null : median(values),
       points: group.points.length,
-      differs: group.points.filter(({ parity }) => parity === 'differs').length,
+      differs: group.points.filter(({ parity }) => parity === 'differs' || parity === 'below').length,
       status: statuses.includes('measured') ? 'measured' : statuses.includes('failed') ? 'failed' : 'refused',
     };
   });

@@ -4,7 +4,16 @@
  */
 import { createHash } from 'node:crypto';
 import { VlmError } from '../contracts/errors.js';
-import { escapeHtml as esc, figureText, frontOf, headerFacts, MARK_TEXT, metricTitle, scriptJson } from './text.js';
+import {
+  escapeHtml as esc,
+  figureText,
+  frontOf,
+  headerFacts,
+  MARK_TEXT,
+  metricTitle,
+  scriptJson,
+  wrongText,
+} from './text.js';
 import type { ReportModel, ReportPoint } from './types.js';
 
 export interface PageAssets {
@@ -114,7 +123,7 @@ function frontTable(model: ReportModel): string {
         .map(({ key }) => `<td class="number">${esc(figureText(point.figures[key]))}</td>`)
         .join('')}<td>${marks(point)}</td></tr>`,
   );
-  return `<p class="note">Points that no other one beats in both, by letter. Those whose tokens differ from the reference
+  return `<p class="note">Points that no other one beats in both, by letter. Those ${wrongText(model)}
 cannot be among them${model.counts.emulated > 0 ? ', nor can an emulated card beside another device' : ''}.</p>
 <div class="scroll"><table id="front"><thead><tr><th></th><th>Point</th>${metrics
     .map((metric) => `<th>${esc(metricTitle(metric))}</th>`)
@@ -161,7 +170,7 @@ function column(title: string, kind: string, hint = ''): string {
 function marks({ marks: all }: ReportPoint): string {
   return all
     .map(({ kind, text }) => {
-      const reason = kind === 'reference' || text === '' ? '' : ` <span>${esc(text)}</span>`;
+      const reason = kind === 'reference' || kind === 'other' || text === '' ? '' : ` <span>${esc(text)}</span>`;
       return `<b class="mark ${kind}">${MARK_TEXT[kind]}</b>${reason}`;
     })
     .join(' ');
@@ -182,6 +191,7 @@ ${pairs([
 ${stores.join('\n')}
 <h3>How it was measured</h3>
 ${pairs(Object.entries(model.measure))}
+${model.score === null ? '' : `<h3>How it was judged</h3>${pairs(Object.entries(model.score))}`}
 ${constants.length === 0 ? '' : `<h3>The same at every point</h3>${pairs(constants)}`}
 <h2>Recipe</h2>
 <pre><code>${esc(model.recipe.yaml)}</code></pre></section>`;

@@ -1,7 +1,7 @@
 /** A report as Markdown: the same facts and tables as the page, without its plots. */
 import { LEDGER_STAGES } from '../contracts/node.js';
 import { heatCells } from './heat.js';
-import { escapeMarkdown, figureText, frontOf, headerFacts, MARK_TEXT, metricTitle, number } from './text.js';
+import { escapeMarkdown, figureText, frontOf, headerFacts, MARK_TEXT, metricTitle, number, wrongText } from './text.js';
 import type { ReportModel, ReportPoint } from './types.js';
 
 export function markdownOf(model: ReportModel): string {
@@ -52,7 +52,7 @@ function front(model: ReportModel): string[] {
   ]);
   return [
     '## Latency and throughput',
-    'Points that no other one beats in both; those whose tokens differ from the reference are left out.',
+    `Points that no other one beats in both; those ${wrongText(model)} are left out.`,
     table(['', 'Point', ...metrics.map(metricTitle)], rows),
   ];
 }
@@ -79,7 +79,7 @@ function heat(model: ReportModel): string[] {
       `Across: ${escapeMarkdown(across.name)}.`,
       ...(down === undefined ? [] : [`Down: ${escapeMarkdown(down.name)}.`]),
       ...(others > 0 ? ['A cell is the median of its points over the other axes.'] : []),
-      ...(cells.some(({ differs }) => differs > 0) ? ['≠: a point of the cell has tokens unlike the reference.'] : []),
+      ...(cells.some(({ differs }) => differs > 0) ? [`≠: the cell has a point ${wrongText(model)}.`] : []),
     ].join(' '),
     table([down === undefined ? '' : `${down.name} \\ ${across.name}`, ...across.values], rows),
   ];
@@ -122,7 +122,8 @@ function machineTable(model: ReportModel): string {
     ...Object.entries(store.machine),
     ...Object.entries(store.versions),
   ]);
-  return table(['', ''], [...rows, ...Object.entries(model.measure)]);
+  const score = Object.entries(model.score ?? {}).map(([key, value]) => [`score: ${key}`, value] as const);
+  return table(['', ''], [...rows, ...Object.entries(model.measure), ...score]);
 }
 
 /** A fence longer than any in the text. */

@@ -3,10 +3,26 @@ import { createHash } from 'node:crypto';
 import { stringify } from 'yaml';
 import { VlmError } from '../contracts/errors.js';
 import { parityOf } from '../sweep/measure.js';
+import { isBelow } from '../sweep/score.js';
 import { axesOf, type ViewWanted, valueText, viewOf } from './axes.js';
-import { figuresOfRow, LATENCY, METRICS, paretoFront, stagesOfRow, THROUGHPUT } from './figures.js';
+import {
+  figuresOfRow,
+  itemsOfRow,
+  LATENCY,
+  METRICS,
+  paretoFront,
+  scoreOfRow,
+  stagesOfRow,
+  THROUGHPUT,
+} from './figures.js';
 import { isObject, type Json, type ReadStore, type StoreRow } from './read.js';
 import type { Axis, Counts, Mark, Parity, Problem, ReportModel, ReportPoint, ReportStore } from './types.js';
+
+/** What the points are compared with, and how: by their tokens where there is no margin of a score. */
+interface Gate {
+  readonly reference: string;
+  readonly margin: number | null;
+}
 
 type Placed = StoreRow & { readonly store: number };
 
@@ -20,7 +36,9 @@ export function reportOf(stores: readonly ReadStore[], tool: string, wanted: Vie
   const sweep = isObject(first.about['sweep']) ? first.about['sweep'] : {};
   const all = axesOf(rows);
   const axes = all.filter(({ values, path }) => values.length > 1 || rows.some((row) => !(path in row.values)));
-  const points = withFront(pointsOf(rows, axes, all, textOf(sweep['reference'])));
+  const score = isObject(sweep['score']) ? sweep['score'] : null;
+  const gate: Gate = { reference: textOf(sweep['reference']), margin: score === null ? null : Number(score['margin']) };
+  const points = withFront(pointsOf(rows, axes, all, gate));
   const metrics = METRICS.filter(({ key }) => points.some(({ figures }) => key in figures));
   const times = rows.flatMap(({ row }) => (typeof row['startedAt'] === 'string' ? [row['startedAt']] : [])).sort();
   const resolved = first.about['resolved'] ?? null;
@@ -36,6 +54,7 @@ export function reportOf(stores: readonly ReadStore[], tool: string, wanted: Vie
     to: times.at(-1) ?? null,
     stores: stores.map((store, i) => storeOf(store, rows.filter((row) => row.store === i).length)),
     measure: textsOf(sweep['measure']),
+    score: score === null ? null : textsOf(score),
     recipe: {
       name: textOf(first.about['recipe']),
       sha256: createHash('sha256').update(JSON.stringify(resolved)).digest('hex'),
@@ -98,13 +117,12 @@ function pointsOf(
   rows: readonly Placed[],
   axes: readonly Axis[],
   all: readonly Axis[],
-  reference: string,
+  gate: Gate,
 ): readonly ReportPoint[] {
-  const truth = rows.find(({ id, status }) => id === reference && status === 'measured');
-  const expected = truth === undefined ? null : tokensOf(truth.row);
+  const truth = rows.find(({ id, status }) => id === gate.reference && status === 'measured');
   return rows.map(({ id, index, store, status, values, row }) => {
     const [parity, text] =
-      status === 'measured' ? parityAndText(row, id === reference, expected) : (['unknown', ''] as const);
+      status === 'measured' ? parityAndText(row, truth?.row ?? null, gate) : (['unknown', ''] as const);
     return {
       id,
       index,
@@ -116,6 +134,7 @@ function pointsOf(
       marks: marksOf(row, status, parity, text),
       figures: status === 'measured' ? figuresOfRow(row) : {},
       stages: stagesOfRow(row),
+      items: itemsOfRow(row),
       front: false,
     };
   });
@@ -128,12 +147,22 @@ function nameOf(values: Json, axes: readonly Axis[]): string {
     .join(' ');
 }
 
-function parityAndText(row: Json, isReference: boolean, expected: number[][] | null): readonly [Parity, string] {
-  if (isReference) return ['reference', 'the point that the tokens of the others are compared with'];
-  if (expected === null) return ['unknown', 'the reference point was not measured: tokens are not compared'];
-  const parity = parityOf(tokensOf(row), expected);
-  if (parity === 'same') return ['same', ''];
-  return ['differs', `tokens differ from the reference: inputs ${parity.input + 1}, token ${parity.token + 1}`];
+function parityAndText(row: Json, truth: Json | null, { margin }: Gate): readonly [Parity, string] {
+  if (row === truth) return ['reference', 'the point that the others are compared with'];
+  if (truth === null) return ['unknown', 'the reference point was not measured: nothing to compare with'];
+  const tokens = parityOf(tokensOf(row), tokensOf(truth));
+  const first = tokens === 'same' ? '' : `inputs ${tokens.input + 1}, token ${tokens.token + 1}`;
+  if (margin === null) {
+    return first === '' ? ['same', ''] : ['differs', `tokens differ from the reference: ${first}`];
+  }
+  const [mine, its] = [scoreOfRow(row), scoreOfRow(truth)];
+  if (mine === null || its === null) return ['unknown', 'without a score: nothing to compare with'];
+  if (isBelow(mine, its, margin)) {
+    const { failed, error } = isObject(row['score']) ? row['score'] : {};
+    const why = typeof failed === 'number' && failed > 0 ? `; ${failed} rows without an answer: ${textOf(error)}` : '';
+    return ['below', `${mine.toFixed(3)}, the reference has ${its.toFixed(3)}${why}`];
+  }
+  return first === '' ? ['same', ''] : ['other', `first at ${first}; the score holds`];
 }
 
 function tokensOf(row: Json): number[][] {
@@ -145,7 +174,7 @@ function marksOf(row: Json, status: ReportPoint['status'], parity: Parity, text:
   if (status !== 'measured') return [{ kind: status, text: reasonOf(row['error']) }];
   const marks: Mark[] = [];
   if (parity === 'reference') marks.push({ kind: 'reference', text });
-  if (parity === 'differs') marks.push({ kind: 'differs', text });
+  if (parity === 'differs' || parity === 'below' || parity === 'other') marks.push({ kind: parity, text });
   if (parity === 'unknown') marks.push({ kind: 'unchecked', text });
   if (row['noisy'] === true) {
     const width = typeof row['spread'] === 'number' ? row['spread'] : null;
@@ -184,11 +213,16 @@ function withFront(points: readonly ReportPoint[]): readonly ReportPoint[] {
   const real = measured.filter((point) => !emulated(point));
   const able = (real.length > 0 ? real : measured).flatMap((point) => {
     const [latency, throughput] = [point.figures[LATENCY]?.value, point.figures[THROUGHPUT]?.value];
-    if (point.parity === 'differs' || latency === undefined || throughput === undefined) return [];
+    if (isWrong(point) || latency === undefined || throughput === undefined) return [];
     return [{ id: point.id, latency, throughput }];
   });
   const ids = new Set(paretoFront(able).map((i) => able[i]?.id));
   return points.map((point) => (ids.has(point.id) ? { ...point, front: true } : point));
+}
+
+/** Its answers are not those it should give. */
+export function isWrong({ parity }: Pick<ReportPoint, 'parity'>): boolean {
+  return parity === 'differs' || parity === 'below';
 }
 
 function countsOf(points: readonly ReportPoint[], rows: readonly Placed[]): Counts {
@@ -202,6 +236,7 @@ function countsOf(points: readonly ReportPoint[], rows: readonly Placed[]): Coun
     refused: having('refused'),
     missing: rows.reduce((most, { index }) => Math.max(most, index + 1), 0) - indexes.size,
     differs: having('differs'),
+    below: having('below'),
     unchecked: having('unchecked'),
     wide: having('wide'),
     emulated: having('emulated'),

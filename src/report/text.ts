@@ -22,6 +22,8 @@ export function metricTitle({ label, unit }: Metric): string {
 export const MARK_TEXT = {
   reference: 'reference',
   differs: 'tokens differ',
+  below: 'score below',
+  other: 'other tokens',
   unchecked: 'not compared',
   wide: 'wide spread',
   emulated: 'emulated',
@@ -56,6 +58,7 @@ export function headerFacts(model: ReportModel): readonly (readonly [string, str
   ];
   const marked = [
     ...some(counts.differs, 'with tokens unlike the reference'),
+    ...some(counts.below, 'with a score below the reference'),
     ...some(counts.unchecked, 'not compared with a reference'),
     ...some(counts.wide, 'with a wide spread'),
     ...some(counts.emulated, 'on an emulated card'),
@@ -65,10 +68,21 @@ export function headerFacts(model: ReportModel): readonly (readonly [string, str
     ['Measured', period],
     ['Points', told.join(', ')],
     ['Marked', marked.length === 0 ? 'none' : marked.join(', ')],
+    ...(model.score === null ? [] : [['Judged by', judgedBy(model.score)] as const]),
     ['Recipe', `${model.recipe.name}, sha256 ${model.recipe.sha256}`],
     ['Measured by', `vlm-run ${[...versions].join(', ')}`],
     ['Report by', `vlm-run ${model.tool}`],
   ];
+}
+
+function judgedBy(score: Readonly<Record<string, string>>): string {
+  const { dataset = '', rows = '?', margin = '0' } = score;
+  return `the score on ${dataset}, ${rows} rows; at most ${margin} below the reference`;
+}
+
+/** What keeps a point from the front, as a note says it. */
+export function wrongText(model: ReportModel): string {
+  return model.score === null ? 'whose tokens differ from the reference' : 'whose score is below that of the reference';
 }
 
 export function escapeHtml(text: string): string {

@@ -2,8 +2,11 @@
 
 export type PointStatus = 'measured' | 'failed' | 'refused';
 
-/** `reference`: the others are compared with it. `unknown`: there is nothing to compare with. */
-export type Parity = 'reference' | 'same' | 'differs' | 'unknown';
+/**
+ * `reference`: the others are compared with it. `unknown`: there is nothing to compare with. By tokens a point is `same`
+ * or `differs`; by a score it is `same`, `other` (its tokens differ, its score does not fall) or `below`.
+ */
+export type Parity = 'reference' | 'same' | 'other' | 'differs' | 'below' | 'unknown';
 
 export interface Figure {
   readonly value: number;
@@ -28,7 +31,7 @@ export interface Axis {
 }
 
 export interface Mark {
-  readonly kind: 'reference' | 'differs' | 'unchecked' | 'wide' | 'emulated' | 'failed' | 'refused';
+  readonly kind: 'reference' | 'differs' | 'below' | 'other' | 'unchecked' | 'wide' | 'emulated' | 'failed' | 'refused';
   readonly text: string;
 }
 
@@ -47,6 +50,8 @@ export interface ReportPoint {
   readonly figures: Readonly<Record<string, Figure>>;
   /** Lane to stage to milliseconds; of the whole process, loading and warm-up included. */
   readonly stages: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  /** Items that these stages worked for; null where the row does not say. */
+  readonly items: number | null;
   /** Among the points that no other one beats in both latency and throughput. */
   readonly front: boolean;
 }
@@ -72,6 +77,7 @@ export interface Counts {
   /** Points of the sweep without a row, as far as the numbering of the rows tells. */
   readonly missing: number;
   readonly differs: number;
+  readonly below: number;
   readonly unchecked: number;
   readonly wide: number;
   readonly emulated: number;
@@ -94,6 +100,8 @@ export interface ReportModel {
   readonly to: string | null;
   readonly stores: readonly ReportStore[];
   readonly measure: Readonly<Record<string, string>>;
+  /** How points are judged, where that is a score and not their tokens. */
+  readonly score: Readonly<Record<string, string>> | null;
   readonly recipe: { readonly name: string; readonly sha256: string; readonly yaml: string };
   readonly counts: Counts;
   /** Those with more than one value. */

@@ -1,5 +1,6 @@
 /** Two sets of measured points, point by point. Pure: what a store says comes in, verdicts go out. */
 import { parityOf } from './measure.js';
+import { isBelow } from './score.js';
 import { holm, mannWhitney, medianRatio, type Ratio, smallestP } from './significance.js';
 import { median } from './stats.js';
 
@@ -22,6 +23,8 @@ export interface SidePoint {
   readonly samples: Readonly<Partial<Record<Metric, readonly number[]>>>;
   /** Ids of each set of inputs; null where nothing was measured. */
   readonly tokens: readonly (readonly number[])[] | null;
+  /** On the dataset of the sweep; null where it has none. */
+  readonly score: number | null;
   readonly noisy: boolean;
   /** Code and text of what went wrong. */
   readonly error?: string;
@@ -29,8 +32,10 @@ export interface SidePoint {
 
 export interface Side {
   readonly points: readonly SidePoint[];
-  /** Id of the point whose tokens are the reference. */
+  /** Id of the point that the others are compared with. */
   readonly reference: string | null;
+  /** How far a score may be below the reference's; null where tokens are compared. */
+  readonly margin: number | null;
 }
 
 export type Verdict = 'same' | 'better' | 'worse';
@@ -57,6 +62,8 @@ export interface PointComparison {
   readonly parity: 'same' | 'lost' | 'regained' | 'differs' | null;
   /** Whether B's tokens are those of A. */
   readonly tokens: 'same' | 'changed';
+  /** Of A and of B, where both have one. */
+  readonly scores: readonly [number, number] | null;
   readonly noisy: boolean;
   readonly verdict: Verdict;
 }
@@ -96,11 +103,11 @@ export function compareSides(a: Side, b: Side, options: CompareOptions): Compari
   const corrected = holm(flat.map(({ p }) => p));
   const tests = flat.length;
   const hopeless = flat.filter(({ a: x, b: y }) => smallestP(x.length, y.length) * tests > options.alpha).length;
-  const references = { a: tokensOf(mine, a.reference), b: tokensOf(theirs, b.reference) };
+  const gate = gateOf(a, b, mine, theirs);
   let at = 0;
   const points = measured.map(({ left, right }, i): PointComparison => {
     const metrics = (raw[i] ?? []).map((test) => judged(test, corrected[at++] ?? 1, options));
-    const parity = parityChange(left, right, references);
+    const parity = parityChange(left, right, gate);
     const told: Verdict[] = [
       ...metrics.map(({ verdict }) => verdict),
       ...(parity === 'lost' ? ['worse' as const] : []),
@@ -111,6 +118,7 @@ export function compareSides(a: Side, b: Side, options: CompareOptions): Compari
       metrics,
       parity,
       tokens: parityOf(right.tokens ?? [], left.tokens ?? []) === 'same' ? 'same' : 'changed',
+      scores: left.score === null || right.score === null ? null : [left.score, right.score],
       noisy: left.noisy || right.noisy,
       verdict: worst(told),
     };
@@ -156,20 +164,35 @@ function judged({ metric, a, b, p }: Tested, pHolm: number, options: CompareOpti
   return { metric, a: middleA, b: middleB, n: [a.length, b.length], ratio, ci, p, pHolm, verdict };
 }
 
-function parityChange(
-  left: SidePoint,
-  right: SidePoint,
-  references: { readonly a: SidePoint['tokens']; readonly b: SidePoint['tokens'] },
-): PointComparison['parity'] {
-  if (references.a === null || references.b === null) return null;
-  const before = parityOf(left.tokens ?? [], references.a) === 'same';
-  const after = parityOf(right.tokens ?? [], references.b) === 'same';
+/** The reference of each side, and the margin of their scores: the stricter one, null where not both have scores. */
+interface Gate {
+  readonly a: SidePoint | null;
+  readonly b: SidePoint | null;
+  readonly margin: number | null;
+}
+
+function gateOf(a: Side, b: Side, mine: ReadonlyMap<string, SidePoint>, theirs: ReadonlyMap<string, SidePoint>): Gate {
+  const find = (points: ReadonlyMap<string, SidePoint>, id: string | null): SidePoint | null => {
+    const point = id === null ? undefined : points.get(id);
+    return point?.status === 'measured' && point.tokens !== null ? point : null;
+  };
+  const margin = a.margin === null || b.margin === null ? null : Math.min(a.margin, b.margin);
+  return { a: find(mine, a.reference), b: find(theirs, b.reference), margin };
+}
+
+function parityChange(left: SidePoint, right: SidePoint, { a, b, margin }: Gate): PointComparison['parity'] {
+  if (a === null || b === null) return null;
+  const before = agrees(left, a, margin);
+  // Against A as well: where a change spoils all points, the reference of B falls with them.
+  const fell = margin !== null && left.score !== null && isBelow(right.score ?? 0, left.score, margin);
+  const after = agrees(right, b, margin) && !fell;
   if (before) return after ? 'same' : 'lost';
   return after ? 'regained' : 'differs';
 }
 
-function tokensOf(points: ReadonlyMap<string, SidePoint>, id: string | null): SidePoint['tokens'] {
-  return (id === null ? undefined : points.get(id))?.tokens ?? null;
+function agrees(point: SidePoint, reference: SidePoint, margin: number | null): boolean {
+  if (margin === null) return parityOf(point.tokens ?? [], reference.tokens ?? []) === 'same';
+  return !isBelow(point.score ?? 0, reference.score ?? 0, margin);
 }
 
 /** The last row of a point counts. */

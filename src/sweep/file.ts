@@ -1,10 +1,15 @@
-/** A sweep file: read, checked, defaults filled in. */
-import { readFile } from 'node:fs/promises';
+/** A sweep file: read, checked, defaults filled in. Knows where each part was written. */
 import { dirname, resolve } from 'node:path';
-import { Ajv } from 'ajv';
-import { parseDocument } from 'yaml';
-import { VlmError } from '../contracts/errors.js';
+import { type SourceLocation, VlmError } from '../contracts/errors.js';
+import type { Diagnostic } from '../contracts/recipe.js';
+import { formatDiagnostics } from '../recipe/format.js';
+import { parseYaml } from '../recipe/parse.js';
+import { Problems } from '../recipe/problems.js';
+import { readText } from '../recipe/read.js';
+import { type DocumentPath, keySpanAt, locationOf, sourceFile, toValue } from '../recipe/source.js';
+import { checkSweep } from './check.js';
 import { SWEEP_SCHEMA } from './schema.js';
+import type { ScoreSettings } from './score.js';
 
 export type Values = Readonly<Record<string, unknown>>;
 
@@ -38,7 +43,9 @@ export interface Sweep {
   readonly list: readonly Values[];
   readonly exclude: readonly Values[];
   readonly measure: Measure;
-  readonly parity: { readonly reference: Values } | null;
+  readonly parity: { readonly reference: Values | null; readonly score: ScoreSettings | null };
+  /** Where a part of the file was written. */
+  readonly placeOf: (path: DocumentPath) => SourceLocation;
 }
 
 interface Written {
@@ -51,58 +58,54 @@ interface Written {
   readonly list?: readonly Values[];
   readonly exclude?: readonly Values[];
   readonly measure?: Partial<Measure>;
-  readonly parity?: { readonly reference: Values };
+  readonly parity?: { readonly reference?: Values; readonly score?: Partial<ScoreSettings> & { dataset: string } };
 }
-
-const MAX_BYTES = 4 * 1024 * 1024;
 
 /** Throws RECIPE_UNREADABLE and RECIPE_INVALID, all problems at once. */
 export async function readSweep(path: string): Promise<Sweep> {
   const file = resolve(path);
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new VlmError('RECIPE_UNREADABLE', {
-      what: 'The sweep cannot be read',
-      where: path,
-      cause,
-      hint: 'paths start from the working directory; `vlm-run sweep --schema` prints what a sweep file may say',
+  const read = await readText(file);
+  const source = sourceFile(path, dirname(file), (read.ok ? read.text : (read.text ?? '')).replace(/^\uFEFF/, ''));
+  const problems = new Problems();
+  if (!read.ok) {
+    const end = source.text.length;
+    problems.add(read.code, read.message.replace('a recipe is', 'a sweep is'), {
+      at: { file: source, start: end, end },
+      hint: read.hint,
     });
-  });
-  if (text.length > MAX_BYTES) {
-    throw new VlmError('RECIPE_UNREADABLE', {
-      what: 'The sweep file is too large',
-      received: `${text.length} characters`,
-      where: path,
-    });
+    const hint = 'paths start from the working directory; `vlm-run sweep --schema` prints what a sweep file may say';
+    throw invalid('RECIPE_UNREADABLE', problems.all(), hint);
   }
-  const document = parseDocument(text, { uniqueKeys: true });
-  const problems = document.errors.map((error) => error.message);
-  if (problems.length === 0) problems.push(...check(document.toJS({ maxAliasCount: 100 })));
-  if (problems.length > 0) {
-    throw new VlmError('RECIPE_INVALID', {
-      what: problems.length === 1 ? 'The sweep has an error' : `The sweep has ${problems.length} errors`,
-      received: problems.join('\n'),
-      where: path,
-      hint: '`vlm-run sweep --schema` prints what a sweep file may say',
-    });
-  }
-  return withDefaults(file, document.toJS({ maxAliasCount: 100 }) as Written);
+  const tree = parseYaml(source, problems);
+  if (tree !== null) checkSweep(tree, problems);
+  if (tree === null || problems.hasErrors) throw invalid('RECIPE_INVALID', problems.all());
+  const placeOf = (at: DocumentPath): SourceLocation => locationOf(keySpanAt(tree, at));
+  return { ...withDefaults(file, toValue(tree) as Written), placeOf };
 }
 
-function check(value: unknown): string[] {
-  const ajv = new Ajv({ allErrors: true, allowUnionTypes: true, strict: false });
-  const validate = ajv.compile(SWEEP_SCHEMA);
-  if (validate(value)) return [];
-  return (validate.errors ?? []).map(({ instancePath, message, params }) => {
-    const extra = 'additionalProperty' in params ? ` (${String(params['additionalProperty'])})` : '';
-    return `${instancePath === '' ? 'the file' : instancePath.slice(1).replaceAll('/', '.')} ${message ?? 'is wrong'}${extra}`;
+function invalid(
+  code: 'RECIPE_INVALID' | 'RECIPE_UNREADABLE',
+  diagnostics: readonly Diagnostic[],
+  otherwise = '`vlm-run sweep --schema` prints what a sweep file may say',
+): VlmError {
+  const errors = diagnostics.filter(({ severity }) => severity === 'error');
+  const [first] = errors;
+  return new VlmError(code, {
+    what: errors.length === 1 ? 'The sweep has an error' : `The sweep has ${errors.length} errors`,
+    received: formatDiagnostics(errors, { color: false }).trimEnd(),
+    ...(first?.location === undefined ? {} : { location: first.location }),
+    hint: first?.hint ?? otherwise,
   });
 }
 
-function withDefaults(file: string, written: Written): Sweep {
+function withDefaults(file: string, written: Written): Omit<Sweep, 'placeOf'> {
   const folder = dirname(file);
-  const defaults = Object.fromEntries(
-    Object.entries(SWEEP_SCHEMA.properties.measure.properties).map(([name, schema]) => [name, schema.default]),
-  ) as unknown as Measure;
+  const defaultsOf = (properties: Readonly<Record<string, object>>): Values =>
+    Object.fromEntries(
+      Object.entries(properties).flatMap(([name, schema]) => ('default' in schema ? [[name, schema.default]] : [])),
+    );
+  const { measure, parity } = SWEEP_SCHEMA.properties;
+  const score = written.parity?.score;
   return {
     file,
     name: written.name,
@@ -113,7 +116,17 @@ function withDefaults(file: string, written: Written): Sweep {
     zip: written.zip ?? {},
     list: written.list ?? [],
     exclude: written.exclude ?? [],
-    measure: { ...defaults, ...written.measure },
-    parity: written.parity ?? null,
+    measure: { ...(defaultsOf(measure.properties) as unknown as Measure), ...written.measure },
+    parity: {
+      reference: written.parity?.reference ?? null,
+      score:
+        score === undefined
+          ? null
+          : {
+              ...(defaultsOf(parity.properties.score.properties) as unknown as ScoreSettings),
+              ...score,
+              dataset: resolve(folder, score.dataset),
+            },
+    },
   };
 }

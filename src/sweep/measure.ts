@@ -1,5 +1,6 @@
 /** From the records of a point's batches to its figures. */
 import type { ItemRecord, Ledger } from '../contracts/record.js';
+import type { PointScore } from './score.js';
 import { percentile, type Statistic, statistic } from './stats.js';
 
 /** One batch: its items, and when it was handed over and done (milliseconds on one clock). */
@@ -31,8 +32,12 @@ export interface PointMeasured {
   readonly peakMemoryBytes: number;
   /** Of the whole process, loading and warm-up included. */
   readonly ledger: Ledger;
+  /** Items that the ledger is of. */
+  readonly items: number;
   /** Generated ids of each set of inputs, in the order of the file. */
   readonly tokens: readonly (readonly number[])[];
+  /** On the dataset that the sweep names, if it names one. */
+  readonly score?: PointScore;
   readonly emulated: boolean;
 }
 

@@ -12,7 +12,15 @@ export interface Point {
   readonly values: Values;
 }
 
-const MAX_POINTS = 100_000;
+export const MAX_POINTS = 100_000;
+
+/** How many values an axis has; before any of them is made. */
+export function countOf(axis: AxisValues): number {
+  if (Array.isArray(axis)) return axis.length;
+  if ('log' in axis) return valuesOf(axis).length;
+  const { from, to, step = 1 } = axis as { readonly from: number; readonly to: number; readonly step?: number };
+  return Math.max(0, Math.floor((to - from) / step + 1e-9) + 1);
+}
 
 export function valuesOf(axis: AxisValues): readonly unknown[] {
   if (Array.isArray(axis)) return axis;
@@ -22,14 +30,31 @@ export function valuesOf(axis: AxisValues): readonly unknown[] {
     const all = Array.from({ length: points }, (_, i) => Math.round(from * ratio ** i));
     return [...new Set(all)];
   }
-  const { from, to, step = 1 } = axis as { readonly from: number; readonly to: number; readonly step?: number };
-  const count = Math.floor((to - from) / step + 1e-9) + 1;
+  const { from, step = 1 } = axis as { readonly from: number; readonly step?: number };
   // Multiplied, not added up: 0.1 steps stay 0.1 steps.
-  return Array.from({ length: Math.max(0, count) }, (_, i) => Number((from + i * step).toPrecision(12)));
+  return Array.from({ length: countOf(axis) }, (_, i) => Number((from + i * step).toPrecision(12)));
 }
 
 /** Every point of the file, excluded ones left out. Throws RECIPE_INVALID. */
 export function pointsOf(sweep: Sweep): readonly Point[] {
+  const kept = allOf(sweep).filter((values) => !sweep.exclude.some((rule) => matches(values, rule)));
+  const points = new Map<string, Point>();
+  for (const values of kept) {
+    const id = pointId(values);
+    if (!points.has(id)) points.set(id, { id, index: points.size, values });
+  }
+  if (points.size === 0) throw invalid(sweep, 'The sweep has no point left', 'at least one that is not excluded');
+  return [...points.values()];
+}
+
+/** Places in `exclude` of the rules that leave no point out. */
+export function idleRules(sweep: Sweep): readonly number[] {
+  if (sweep.exclude.length === 0) return [];
+  const all = allOf(sweep);
+  return sweep.exclude.flatMap((rule, i) => (all.some((values) => matches(values, rule)) ? [] : [i]));
+}
+
+function allOf(sweep: Sweep): readonly Values[] {
   const grid = Object.entries(sweep.grid).map(([path, axis]) =>
     valuesOf(axis).map((value): Values => ({ [path]: value })),
   );
@@ -41,29 +66,13 @@ export function pointsOf(sweep: Sweep): readonly Point[] {
   }
   let all: readonly Values[] = [{}];
   for (const part of parts) all = all.flatMap((point) => part.map((more) => ({ ...point, ...more })));
-  const kept = all.filter((values) => !sweep.exclude.some((rule) => matches(values, rule)));
-  const points = new Map<string, Point>();
-  for (const values of kept) {
-    const id = pointId(values);
-    if (!points.has(id)) points.set(id, { id, index: points.size, values });
-  }
-  if (points.size === 0) throw invalid(sweep, 'The sweep has no point left', 'at least one that is not excluded');
-  return [...points.values()];
+  return all;
 }
 
 function zipped(sweep: Sweep): readonly Values[] | null {
   const axes = Object.entries(sweep.zip).map(([path, axis]) => ({ path, values: valuesOf(axis) }));
   const [first] = axes;
   if (first === undefined) return null;
-  const odd = axes.find(({ values }) => values.length !== first.values.length);
-  if (odd !== undefined) {
-    throw invalid(
-      sweep,
-      'Axes of `zip` have different numbers of values',
-      `${first.values.length} values, as ${first.path} has`,
-      `${odd.values.length} values of ${odd.path}`,
-    );
-  }
   return first.values.map((_, i) => Object.fromEntries(axes.map(({ path, values }) => [path, values[i]])));
 }
 
@@ -90,10 +99,15 @@ function shortName(path: string): string {
 
 /** The point that the tokens of all others are compared with. */
 export function referenceOf(sweep: Sweep, points: readonly Point[]): Point {
-  const rule = sweep.parity?.reference;
-  const found = rule === undefined ? points[0] : points.find(({ values }) => matches(values, rule));
+  const { reference: rule } = sweep.parity;
+  const found = rule === null ? points[0] : points.find(({ values }) => matches(values, rule));
   if (found !== undefined) return found;
-  throw invalid(sweep, 'No point of the sweep is its reference', JSON.stringify(rule));
+  throw invalid(
+    sweep,
+    'No point of the sweep is its reference',
+    'a point with the values of parity.reference that is not excluded',
+    JSON.stringify(rule),
+  );
 }
 
 /** The points of shard `index` of `count` (from 1), in the order in which they run. */

@@ -2,6 +2,7 @@
 import type { ErrorData } from '../contracts/errors.js';
 import type { InputGiven } from '../runner/inputs/load.js';
 import type { PointMeasured } from './measure.js';
+import type { ScoreSettings } from './score.js';
 
 export interface PointTask {
   readonly recipe: string;
@@ -15,6 +16,7 @@ export interface PointTask {
   readonly repeats: number;
   readonly inFlight: number;
   readonly seed: number;
+  readonly score: ScoreSettings | null;
 }
 
 export type PointMessage =

@@ -45,6 +45,47 @@ const POINT = {
   examples: [{ 'nodes.decode.with.batch_size': 4, 'device.main': 'cpu' }],
 } as const;
 
+const SCORE = {
+  type: 'object',
+  description: 'Judge a point by its answers to a dataset, asked once after the measuring, in place of its tokens.',
+  required: ['dataset'],
+  properties: {
+    dataset: {
+      type: 'string',
+      minLength: 1,
+      description: 'A JSONL or CSV file: the inputs of the recipe, and what is expected.',
+      examples: ['questions.jsonl'],
+    },
+    expect: {
+      type: 'string',
+      minLength: 1,
+      default: 'expect',
+      description:
+        'The key of what is expected: a text, a box [x1, y1, x2, y2] in pixels, { label, box }, or a list of boxes.',
+      examples: ['answer'],
+    },
+    as: {
+      type: 'string',
+      enum: ['exact', 'contains'],
+      default: 'exact',
+      description:
+        'When a text is right: it is what is expected (blanks apart), or has it somewhere (upper and lower case alike). A box scores its overlap (IoU).',
+      examples: ['contains'],
+    },
+    margin: {
+      type: 'number',
+      minimum: 0,
+      maximum: 1,
+      default: 0,
+      description:
+        'A point is marked when its score, from 0 to 1, is lower than that of the reference by more than this.',
+      examples: [0.02],
+    },
+  },
+  additionalProperties: false,
+  examples: [{ dataset: 'questions.jsonl', margin: 0.02 }],
+} as const;
+
 export const SWEEP_SCHEMA = {
   $schema: 'http://json-schema.org/draft-07/schema#',
   title: 'vlm-run sweep',
@@ -162,10 +203,16 @@ export const SWEEP_SCHEMA = {
     },
     parity: {
       type: 'object',
+      minProperties: 1,
       description:
-        'The tokens of every point are compared with those of a reference point; default: the first point of the file.',
-      required: ['reference'],
-      properties: { reference: POINT },
+        'Every point is compared with a reference point, by its tokens or by a score: a fast but wrong one is marked.',
+      properties: {
+        reference: {
+          ...POINT,
+          description: 'The reference point, by some of its values. Default: the first point that the planner takes.',
+        },
+        score: SCORE,
+      },
       additionalProperties: false,
       examples: [{ reference: { 'nodes.decode.with.batch_size': 1 } }],
     },

@@ -36,6 +36,7 @@ const measured: typeof runPoint = async () => ({
     coldTtftMs: null,
     peakMemoryBytes: 1,
     ledger: { wallMs: 1, lanes: [] },
+    items: 10,
     tokens: [[1, 2, 3]],
     emulated: false,
   },

@@ -45,10 +45,13 @@ interface Row {
   readonly tokens?: readonly (readonly number[])[];
   readonly peakMemoryBytes?: number;
   readonly coldTtftMs?: number;
+  readonly score?: { readonly value: number; readonly rows: readonly number[]; failed: number; error?: string };
 }
 
-function start(args: readonly string[]): ChildProcess {
-  return spawn(process.execPath, [MAIN, 'sweep', ...args], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
+const SCENE = 'a small yellow star, a large green square and a large red circle';
+
+function start(args: readonly string[], command = 'sweep'): ChildProcess {
+  return spawn(process.execPath, [MAIN, command, ...args], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
 }
 async function finish(child: ChildProcess): Promise<{ readonly code: number | null; out: string; err: string }> {
   let [out, err] = ['', ''];
@@ -116,12 +119,69 @@ test('killed in the middle and resumed: every point once', async ({ file, out })
   assert.is(new Set(rows.map(({ values }) => JSON.stringify(values))).size, 4);
 });
 
+test('a fast but wrong point is known by its score on a dataset, where tokens would condemn a good one too', async ({
+  file,
+  folder,
+  out,
+}) => {
+  const images = join(ROOT, 'examples');
+  const rows = [
+    { image: join(images, 'scene.png'), prompt: 'How many shapes are there?', expect: 3 },
+    { image: join(images, 'scene.png'), prompt: 'Describe the image.', expect: SCENE },
+    { image: join(images, 'none.png'), prompt: 'How many shapes are there?', expect: 3 },
+  ];
+  await writeFile(join(folder, 'q.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  const sweep = {
+    version: 1,
+    name: 'scored',
+    recipe: join(ROOT, 'pipelines', 'internvl.yaml'),
+    inputs: [{ image: join(images, 'scene.png'), prompt: 'Where is the yellow star?' }],
+    list: [
+      { 'nodes.preprocess.with.max_tiles': 4 },
+      { 'nodes.preprocess.with.max_tiles': 1 },
+      { 'nodes.preprocess.with.max_tiles': 1, 'nodes.decode.with.max_new_tokens': 3 },
+    ],
+    measure: { warmup: 0, repeats: 1, order: 'file' },
+    parity: { score: { dataset: 'q.jsonl', margin: 0.1 } },
+  };
+  await writeFile(file, JSON.stringify(sweep));
+  const { code, err } = await finish(start([file, '--out', out]));
+  assert.is(code, 0, err);
+  const scores = (await read(out)).map(({ score }) => score);
+  assert.equal(
+    scores.map((score) => score?.rows),
+    [
+      [1, 1, 0],
+      [1, 1, 0],
+      [1, 0, 0],
+    ],
+  );
+  assert.equal([scores[0]?.value, scores[0]?.failed], [0.666667, 1]);
+  assert.match(scores[0]?.error ?? '', /^INPUT_UNREADABLE/);
+  const made = await finish(start(['--json', out], 'report'));
+  const { counts } = JSON.parse(made.out) as { counts: Record<string, number> };
+  assert.equal([counts['below'], counts['differs']], [1, 0]);
+  await writeFile(join(folder, 'q.jsonl'), '{"prompt": "What?"}\n');
+  assert.is((await finish(start([file, '--dry-run']))).code, 3, 'a row that says nothing of what is expected');
+});
+
 test('what a person would get wrong', async ({ file, folder }) => {
   assert.is((await finish(start([]))).code, 2);
   assert.is((await finish(start([file, '--shard', '3/2']))).code, 2);
   assert.is((await finish(start([join(folder, 'none.yaml')]))).code, 2);
   await writeFile(file, 'version: 1\nname: x\nrecipe: none.yaml\ngrid: { a: [1] }\n');
-  assert.is((await finish(start([file, '--dry-run']))).code, 0, 'every point is refused, and listed');
+  assert.is((await finish(start([file, '--dry-run']))).code, 2, 'every point is refused, and listed');
+  const recipe = join(ROOT, 'pipelines', 'internvl.yaml');
+  await writeFile(
+    file,
+    `version: 1\nname: x\nrecipe: ${recipe}\ngrid:\n  nodes.decode.with.bach_size: [1, 2]\nlist: [{ nodes.encode.with.batch_size: 1 }]\nexclude: [{ nodes.decode.with.bach_size: 3 }]\n`,
+  );
+  const typo = await finish(start([file, '--dry-run']));
+  assert.is(typo.code, 2);
+  assert.match(typo.err, /refused, 2 points for one reason/);
+  assert.match(typo.err, /sweep\.yaml:5:3/, 'where the axis was written');
+  assert.match(typo.err, /did you mean "batch_size"/);
+  assert.match(typo.err, /sweep\.yaml:7:11: this rule of "exclude" leaves no point out/);
 });
 
 test.run();

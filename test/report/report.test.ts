@@ -6,7 +6,7 @@ import { makeReport } from '../../src/compose/report.js';
 import type { VlmError } from '../../src/contracts/errors.js';
 import { paretoFront } from '../../src/report/figures.js';
 import { csvCell, number } from '../../src/report/text.js';
-import { ABOUT, HOSTILE, linesOf, ROWS, withStores } from './store.js';
+import { ABOUT, HOSTILE, linesOf, measuredRow, ROWS, withStores } from './store.js';
 
 const codeOf = (work: Promise<unknown>): Promise<VlmError> =>
   work.then(
@@ -36,9 +36,44 @@ test('counts, marks, front: a wrong answer is marked and is not on it', () =>
         ['encode.batch_size', ['9', '10']],
       ],
     );
-    assert.equal(Object.keys(model.points[0]?.figures ?? {}), ['ttftMs', 'decodeTokensPerSecond', 'latencyP95Ms']);
+    assert.equal(Object.keys(model.points[0]?.figures ?? {}), [
+      'ttftMs',
+      'decodeTokensPerSecond',
+      'latencyP50Ms',
+      'latencyP95Ms',
+    ]);
     assert.equal([model.from, model.to], ['2026-01-01T00:00:00.000Z', '2026-01-01T00:00:02.000Z']);
   }));
+
+test('with a score, other tokens are allowed and a lower score is not', () => {
+  const score = { dataset: 'q.jsonl', rows: 2, as: 'exact', margin: 0.1 };
+  const scored = (value: number, more: object = {}) => ({ score: { value, rows: [1, value], failed: 0 }, ...more });
+  const rows = [
+    measuredRow(0, { a: 1 }, 10, 100, scored(0.9)),
+    measuredRow(1, { a: 2 }, 5, 200, scored(0.85, { tokens: [[7]] })),
+    measuredRow(2, { a: 3 }, 1, 900, scored(0.7)),
+    measuredRow(3, { a: 4 }, 7, 150),
+  ];
+  return withStores(
+    [{ about: { ...ABOUT, sweep: { ...ABOUT.sweep, score } }, lines: linesOf(rows) }],
+    async (stores) => {
+      const { model, text } = await makeReport({ stores, format: 'md' });
+      assert.equal(
+        model.points.map(({ parity, front }) => [parity, front]),
+        [
+          ['reference', false],
+          ['other', true],
+          ['below', false],
+          ['unknown', false],
+        ],
+      );
+      assert.equal([model.counts.below, model.counts.differs], [1, 0]);
+      assert.match(text, /score below: 0\.700, the reference has 0\.900/);
+      assert.is(model.points[1]?.figures['score']?.value, 0.85);
+      assert.match((await makeReport({ stores, format: 'html' })).text, /q\.jsonl, 2 rows/);
+    },
+  );
+});
 
 test('without its reference no point counts as compared', () =>
   withStores([{ lines: linesOf(ROWS.slice(1)) }], async (stores) => {

@@ -6,9 +6,22 @@ const options: CompareOptions = { metrics: ['latencyMs'], threshold: 0.05, alpha
 const around = (middle: number, n = 5): number[] => Array.from({ length: n }, (_, i) => middle * (1 + (i - 2) * 0.001));
 
 function point(id: string, latency: readonly number[], more: Partial<SidePoint> = {}): SidePoint {
-  return { id, name: id, status: 'measured', samples: { latencyMs: latency }, tokens: [[1, 2]], noisy: false, ...more };
+  return {
+    id,
+    name: id,
+    status: 'measured',
+    samples: { latencyMs: latency },
+    tokens: [[1, 2]],
+    score: null,
+    noisy: false,
+    ...more,
+  };
 }
-const side = (points: readonly SidePoint[], reference = 'p'): Side => ({ points, reference });
+const side = (points: readonly SidePoint[], reference = 'p', margin: number | null = null): Side => ({
+  points,
+  reference,
+  margin,
+});
 const only = (before: SidePoint, after: SidePoint, more: Partial<CompareOptions> = {}) =>
   compareSides(side([before]), side([after]), { ...options, ...more });
 
@@ -64,6 +77,22 @@ test('a point that leaves its reference is worse, however fast', () => {
   );
   assert.is(unknown.points[0]?.parity, null);
   assert.is(unknown.points[0]?.tokens, 'changed');
+});
+
+test('where sweeps have scores, these are judged and not the tokens', () => {
+  const [ref, fast] = [point('p', around(100), { score: 0.98 }), point('q', around(50), { score: 0.97 })];
+  const before = side([ref, fast], 'p', 0.02);
+  const judge = (score: number, reference = 0.98) => {
+    const after = [
+      { ...ref, score: reference },
+      { ...fast, score, tokens: [[9]] },
+    ];
+    return compareSides(before, side(after, 'p', 0.02), options).points[1];
+  };
+  assert.equal([judge(0.96)?.parity, judge(0.96)?.verdict, judge(0.96)?.tokens], ['same', 'same', 'changed']);
+  assert.equal([judge(0.9)?.parity, judge(0.9)?.verdict], ['lost', 'worse']);
+  assert.is(judge(0.9, 0.91)?.parity, 'lost', 'the reference fell with it');
+  assert.equal(judge(0.9)?.scores, [0.97, 0.9]);
 });
 
 test('points of one side are listed; one that fails now is worse', () => {

@@ -5,7 +5,16 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { VlmError } from '../../src/contracts/errors.js';
 import { readSweep, type Sweep } from '../../src/sweep/file.js';
-import { changesOf, inOrder, pointId, pointName, pointsOf, referenceOf, valuesOf } from '../../src/sweep/points.js';
+import {
+  changesOf,
+  idleRules,
+  inOrder,
+  pointId,
+  pointName,
+  pointsOf,
+  referenceOf,
+  valuesOf,
+} from '../../src/sweep/points.js';
 
 const test = suite<{ folder: string }>('sweep points');
 test.before.each(async (context) => {
@@ -86,21 +95,51 @@ test('what is wrong with a file is told, all of it', async ({ folder }) => {
   assert.is((await errorOf(read(folder, `${HEAD}grid: {a: [1]`))).code, 'RECIPE_INVALID');
   assert.is((await errorOf(read(folder, `${HEAD}grid: {a: [1], a: [2]}\n`))).code, 'RECIPE_INVALID');
   assert.is((await errorOf(readSweep(join(folder, 'none.yaml')))).code, 'RECIPE_UNREADABLE');
-  const odd = await read(folder, `${HEAD}zip: { a: [1, 2], b: [1] }\n`);
-  assert.is((await errorOf(() => pointsOf(odd))).code, 'RECIPE_INVALID');
   const none = await read(folder, `${HEAD}grid: { a: [1] }\nexclude: [{ a: 1 }]\n`);
   assert.is((await errorOf(() => pointsOf(none))).code, 'RECIPE_INVALID');
   const many = await read(folder, `${HEAD}grid: { a: { from: 1, to: 1000 }, b: { from: 1, to: 1000 } }\n`);
   assert.is((await errorOf(() => pointsOf(many))).code, 'RECIPE_INVALID');
 });
 
+test('each mistake of a file is one problem, at its place, with what was meant', async ({ folder }) => {
+  const axis = 'nodes.decode.with.batch_size';
+  for (const [text, at, told] of [
+    [`grids: { ${axis}: [1] }`, '4:1', /did you mean "grid"/],
+    [`grid: { ${axis}: [1] }\nmeasure: { repeat: 5 }`, '5:12', /did you mean "repeats"/],
+    [`grid: { ${axis}: [] }`, '4:9', /is empty/],
+    [`grid: { ${axis}: 4 }`, '4:39', /write \[4\]/],
+    [`grid: { ${axis}: { from: 4, to: 1 } }`, '4:47', /has no values/],
+    [`grid: { ${axis}: { log: { from: 0, to: 8, points: 3 } } }`, '4:54', /at least 1, not 0/],
+    [`grid: { ${axis}: { from: 1, to: 1.0e+12 } }`, '4:54', /more than the 100000 points/],
+    [`grid: { ${axis}: { from: 1, to: .inf } }`, '4:54', /cannot be kept/],
+    [`grid: { ${axis}: [.nan] }`, '4:40', /cannot be kept/],
+    ['zip: { a.b: [1, 2], c.d: [1] }', '4:21', /a\.b has 2 values, c\.d has 1/],
+    [`grid: { ${axis}: [1] }\nlist: [{ ${axis}: 2 }]`, '5:10', /an axis of "grid" already/],
+    [`grid: { ${axis}: [1] }\nexclude: [{ nodes.decode.with.bach_size: 1 }]`, '5:13', /did you mean "nodes\.decode/],
+    [`grid: { ${axis}: [1] }\nparity: { reference: { x: 1 } }`, '5:24', /no axis of this sweep/],
+  ] as const) {
+    const error = await errorOf(read(folder, `${HEAD}${text}\n`));
+    assert.is(error.code, 'RECIPE_INVALID', text);
+    const { line, column } = error.details.location ?? { line: 0, column: 0 };
+    assert.is(`${line}:${column}`, at, text);
+    assert.match(error.details.received ?? '', told, text);
+    assert.is((error.details.received ?? '').match(/error\[/g)?.length, 1, text);
+  }
+});
+
+test('a rule that leaves no point out is known by its place', async ({ folder }) => {
+  const sweep = await read(folder, `${HEAD}grid: { a: [1, 2] }\nexclude:\n  - { a: 2 }\n  - { a: 3 }\n`);
+  assert.equal(idleRules(sweep), [1]);
+  assert.is(sweep.placeOf(['exclude', 1]).line, 7);
+});
+
 test('the reference is the point named, or the first one', async ({ folder }) => {
   const sweep = await read(folder, `${HEAD}grid: { a: [1, 2, 3] }\nparity: { reference: { a: 2 } }\n`);
   const points = pointsOf(sweep);
   assert.equal(referenceOf(sweep, points).values, { a: 2 });
-  assert.equal(referenceOf({ ...sweep, parity: null }, points).values, { a: 1 });
+  assert.equal(referenceOf({ ...sweep, parity: { reference: null, score: null } }, points).values, { a: 1 });
   assert.is(
-    (await errorOf(() => referenceOf({ ...sweep, parity: { reference: { a: 9 } } }, points))).code,
+    (await errorOf(() => referenceOf({ ...sweep, parity: { reference: { a: 9 }, score: null } }, points))).code,
     'RECIPE_INVALID',
   );
 });

@@ -17,6 +17,7 @@ const run = (what: string, more: Partial<RunPointOptions> = {}): Promise<PointOu
     repeats: 1,
     inFlight: 1,
     seed: 1,
+    score: null,
   };
   return runPoint(task, { entry: CHILD, timeoutMs: 20_000, ...more });
 };

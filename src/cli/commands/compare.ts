@@ -29,7 +29,7 @@ export function compareCommand(io: Io): Command {
       `
 Points match when the values of their axes are equal. A figure is worse when the change is larger than the threshold and
 significant: two-sided Mann-Whitney test over the repeats, corrected for the number of tests (Holm). A point whose tokens
-left its reference, or that fails now, is worse whatever its speed.
+(or score, where the sweep has one) left its reference, or that fails now, is worse whatever its speed.
 
 Exit codes: 0 the same or better, 5 worse, 2 nothing to compare, 3 a folder holds no results.
 
@@ -105,7 +105,10 @@ function tableOf({ points }: Comparison): string {
     const lines = point.metrics.map((metric, i) => [i === 0 ? name : '', ...cells(metric)]);
     const parity = parityText(point);
     if (parity === null) return lines;
-    return [...lines, [lines.length === 0 ? name : '', 'tokens', '', '', '', '', '', '', parity]];
+    const [was, is] = point.scores ?? [];
+    const scores =
+      was === undefined || is === undefined ? ['tokens', '', ''] : ['score', was.toFixed(4), is.toFixed(4)];
+    return [...lines, [lines.length === 0 ? name : '', ...scores, '', '', '', '', parity]];
   });
   const widths = HEADS.map((head, i) => Math.max(head.length, ...rows.map((row) => (row[i] ?? '').length)));
   const line = (row: readonly string[]): string =>
@@ -131,7 +134,11 @@ function pText(p: number): string {
   return p < 0.0001 ? '< 0.0001' : p.toFixed(4);
 }
 
-function parityText({ parity, tokens }: PointComparison): string | null {
+function parityText({ parity, tokens, scores }: PointComparison): string | null {
+  if (scores !== null) {
+    if (parity === 'lost') return 'WORSE: below';
+    return parity === 'regained' ? 'good again' : parity === 'differs' ? 'below, as before' : null;
+  }
   if (parity === 'lost') return 'WORSE: no longer those of the reference';
   if (parity === 'regained') return 'those of the reference again';
   if (parity === 'differs') return 'not those of the reference, as before';

@@ -85,7 +85,8 @@ function tellProblems({ problems }: ReportModel, io: Io): void {
   for (const { where, what } of problems) io.err(`not in the report: ${harmless(`${where}: ${what}`)}\n`);
 }
 
-function summary({ counts: { measured, failed, refused, differs } }: ReportModel): string {
+function summary({ counts: { measured, failed, refused, differs, below } }: ReportModel): string {
   const wrong = differs > 0 ? `, ${differs} with tokens unlike the reference` : '';
-  return `${measured} points measured, ${failed} failed, ${refused} refused${wrong}`;
+  const low = below > 0 ? `, ${below} with a score below the reference` : '';
+  return `${measured} points measured, ${failed} failed, ${refused} refused${wrong}${low}`;
 }

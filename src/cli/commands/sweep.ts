@@ -1,11 +1,11 @@
 /** vlm-run sweep FILE: measures a recipe over axes of parameters, each point in a process of its own. */
 import { resolve } from 'node:path';
 import { Command } from 'commander';
-import { VlmError } from '../../contracts/errors.js';
+import { EXIT, VlmError } from '../../contracts/errors.js';
 import type { ResultRow } from '../../dataset/store.js';
 import type { PointFigures } from '../../sweep/measure.js';
-import { formatError } from '../failure.js';
-import type { Io } from '../io.js';
+import { harmless, type Io } from '../io.js';
+import { refusalText } from '../refusals.js';
 import { watchSignals } from '../signals.js';
 import { ms } from '../summary.js';
 
@@ -62,7 +62,7 @@ async function sweep(file: string | undefined, flags: SweepFlags, io: Io): Promi
       hint: 'see vlm-run sweep --help',
     });
   }
-  const [{ readSweep }, { runSweep, planSweep }, { pointName }] = await Promise.all([
+  const [{ readSweep }, { runSweep, planSweep, sweepWarnings }, { pointName }] = await Promise.all([
     import('../../sweep/file.js'),
     import('../../compose/sweep.js'),
     import('../../sweep/points.js'),
@@ -77,6 +77,8 @@ async function sweep(file: string | undefined, flags: SweepFlags, io: Io): Promi
     line.say('stopping; the point that is being measured is given up');
   });
   const shard = shardOf(flags.shard);
+  const warnings = sweepWarnings(description);
+  if (flags.quiet !== true) for (const warning of warnings) io.err(`warning: ${harmless(warning)}\n`);
   const request = {
     sweep: description,
     out: resolve(flags.out ?? file.replace(/\.ya?ml$/i, '')),
@@ -91,13 +93,14 @@ async function sweep(file: string | undefined, flags: SweepFlags, io: Io): Promi
       const { refused, runnable } = await planSweep(request);
       line.clear();
       if (flags.json === true) {
-        io.out(`${JSON.stringify({ ok: true, points: runnable, refused }, null, 2)}\n`);
-        return 0;
+        const ok = runnable.length > 0;
+        io.out(`${JSON.stringify({ ok, points: runnable, refused, warnings }, null, 2)}\n`);
+        return ok ? EXIT.ok : EXIT.recipe;
       }
-      for (const { values } of runnable) io.out(`${pointName(values)}\n`);
-      for (const { point, error } of refused)
-        io.err(`refused: ${pointName(point.values)}\n${indented(formatError(error, io.paint))}`);
+      for (const { values } of runnable) io.out(`${harmless(pointName(values))}\n`);
+      io.err(refusalText(refused, io.paint));
       io.err(`${runnable.length} points, ${refused.length} refused\n`);
+      if (runnable.length === 0) return EXIT.recipe;
       return 0;
     }
     let total = 0;
@@ -107,8 +110,7 @@ async function sweep(file: string | undefined, flags: SweepFlags, io: Io): Promi
       ...request,
       onStart: (points, refused, skipped) => {
         total = points;
-        for (const { point, error } of refused)
-          line.say(`refused: ${pointName(point.values)}: ${error.code} ${error.what}`);
+        if (refused.length > 0) line.say(refusalText(refused, io.paint).trimEnd());
         line.say(`${points} points to measure${skipped > 0 ? `, ${skipped} were measured before` : ''}`);
       },
       onProgress: (point, done, batches) => {
@@ -134,8 +136,10 @@ async function sweep(file: string | undefined, flags: SweepFlags, io: Io): Promi
       io.err(`wrote ${result.file}\n`);
       if (cancelled) io.err('interrupted: --resume goes on\n');
     }
-    if (cancelled) return 130;
-    return failed === 0 ? 0 : 5;
+    if (cancelled) return EXIT.interrupted;
+    // Nothing could be measured: the file asks for what no point can do.
+    if (done + skipped === 0 && refused.length > 0) return EXIT.recipe;
+    return failed === 0 ? EXIT.ok : EXIT.run;
   } finally {
     line.clear();
     signals.release();
@@ -172,10 +176,6 @@ function outcomeText(row: ResultRow): string {
     ...(row['noisy'] === true ? ['noisy'] : []),
     ...(row['emulated'] === true ? ['emulated'] : []),
   ].join(' · ');
-}
-
-function indented(text: string): string {
-  return `${text.trimEnd().replaceAll(/^/gm, '  ')}\n`;
 }
 
 /** One line that is redrawn on a terminal; elsewhere only what is said stays. */
