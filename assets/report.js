@@ -200,6 +200,22 @@
 
   const MOST_INTERVALS = 60;
 
+  // Letters of points too near each other to be read apart stand together, over the last of them.
+  function lettersOf(front, x, y, place) {
+    const near = (a, b) => Math.abs(place.x(x(a)) - place.x(x(b))) < 18 && Math.abs(place.y(y(a)) - place.y(y(b))) < 24;
+    const groups = [];
+    for (const point of front) {
+      const last = groups.at(-1);
+      if (last !== undefined && near(last.at(-1), point)) last.push(point);
+      else groups.push([point]);
+    }
+    return groups.map((points) => {
+      const letters = points.map((point) => report.letters[point.id]);
+      const text = letters.length < 3 ? letters.join(' ') : `${letters[0]}–${letters.at(-1)}`;
+      return { x: x(points.at(-1)), y: y(points.at(-1)), text };
+    });
+  }
+
   function drawPareto() {
     const figure = find('pareto');
     if (figure === null) return;
@@ -222,14 +238,21 @@
     // Of many points the intervals would hide the points.
     const few = points.length <= MOST_INTERVALS;
     const spans = few ? points : front;
+    const [width, height] = [widthOf(figure), Math.min(460, Math.max(300, widthOf(figure) * 0.6))];
+    const [least, most] = d3.extent(points, x);
+    const domain = [least / (most / least) ** 0.04, most * (most / least) ** 0.04];
+    const place = {
+      x: d3.scaleLog(least < most ? domain : [least * 0.9, least * 1.1], [0, width]),
+      y: d3.scaleLinear([0, d3.max(points, y) ?? 1], [height, 0]),
+    };
     draw(figure, {
-      width: widthOf(figure),
-      height: Math.min(460, Math.max(300, widthOf(figure) * 0.6)),
+      width,
+      height,
       marginLeft: 50,
       marginBottom: 40,
       marginTop: 26,
       grid: true,
-      x: { labelOffset: 36, label: `${title(metricOf.get(latency))} →`, nice: true, type: 'log', tickFormat: (value) => String(Number(value.toPrecision(3))), ticks: 6 },
+      x: { labelOffset: 36, label: `${title(metricOf.get(latency))} →`, type: 'log', domain: place.x.domain(), tickFormat: (value) => String(Number(value.toPrecision(3))), ticks: 6 },
       y: { label: `↑ ${title(metricOf.get(throughput))}`, nice: true, zero: true },
       marks: [
         Plot.ruleY(
@@ -250,7 +273,7 @@
           stroke: (point) => kinds.get(kindOf(point)).fill,
           title: told,
         }),
-        Plot.text(front, { x, y, text: (point) => report.letters[point.id], dy: -12, fontWeight: 'bold', fontSize: 12 }),
+        Plot.text(lettersOf(front, x, y, place), { x: 'x', y: 'y', text: 'text', dy: -12, fontWeight: 'bold', fontSize: 12 }),
         Plot.tip(points, Plot.pointer({ x, y, title: told })),
       ],
       symbol: { type: 'identity' },
@@ -298,8 +321,15 @@
     );
     const color = (stage) => COLORS[STAGES.indexOf(stage)] ?? '#888';
     const width = widthOf(figure);
-    const most = width < 500 ? 18 : 44;
-    const name = (id) => short(`#${byId.get(id).index} ${byId.get(id).name}`, most);
+    const most = width < 500 ? 18 : 60;
+    // What the points shown have in common tells none from another.
+    const differing = report.axes.filter(({ path }) => new Set(points.map((point) => point.values[path])).size > 1);
+    const name = (id) => {
+      const point = byId.get(id);
+      const told = differing.flatMap((axis) => (axis.path in point.values ? [`${axis.name}=${point.values[axis.path]}`] : []));
+      const mark = report.letters[id] ?? `#${point.index}`;
+      return short([mark, ...(told.length === 0 ? [point.name] : told)].join(' '), most);
+    };
     draw(figure, {
       width,
       height: 70 + 20 * points.length,

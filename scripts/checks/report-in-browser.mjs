@@ -1,134 +1,20 @@
 // The report page in a real Chromium: it draws, sorts, filters, lets nothing in and nothing out.
 // Usage: node scripts/checks/report-in-browser.mjs [--pictures DIR] [--report FILE.html]
-// Without --report the page of a small invented store is tested. CHROMIUM names another browser.
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+// Without --report the page of a small invented store is tested.
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { Chromium, requireBrowser } from './chromium.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const { values: flags } = parseArgs({ options: { pictures: { type: 'string' }, report: { type: 'string' } } });
 const HOSTILE = `<img src=x onerror="window.pwned=1"></script><script>window.pwned=2</script>\u2028=1+1`;
 
-const found = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-const browser = found.find((path) => path !== undefined && existsSync(path));
-if (browser === undefined) {
-  console.error('report in browser: no Chromium; apt-get install chromium, or name one in CHROMIUM');
-  process.exit(1);
-}
-
-/** The protocol over two pipes: no port that anyone could reach. */
-class Chromium {
-  constructor(profile) {
-    const options = ['--headless=new', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-extensions'];
-    const quiet = [
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--hide-scrollbars',
-    ];
-    this.child = spawn(browser, [...options, ...quiet, '--remote-debugging-pipe', `--user-data-dir=${profile}`], {
-      stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
-    });
-    this.said = '';
-    this.child.stderr.setEncoding('utf8').on('data', (text) => {
-      this.said = (this.said + text).slice(-4000);
-    });
-    this.waiting = new Map();
-    this.listeners = [];
-    this.next = 1;
-    let rest = '';
-    this.child.stdio[4].setEncoding('utf8').on('data', (text) => {
-      rest += text;
-      for (let end = rest.indexOf('\0'); end >= 0; end = rest.indexOf('\0')) {
-        this.take(JSON.parse(rest.slice(0, end)));
-        rest = rest.slice(end + 1);
-      }
-    });
-    this.child.stdio[3].on('error', () => undefined);
-    this.closed = new Promise((done) => {
-      this.child.once('exit', (code, signal) => {
-        for (const { reject } of this.waiting.values())
-          reject(new Error(`Chromium ended (${signal ?? code})\n${this.said}`));
-        done();
-      });
-    });
-  }
-
-  take(message) {
-    const asked = this.waiting.get(message.id);
-    if (asked === undefined) {
-      for (const listener of this.listeners) listener(message);
-      return;
-    }
-    this.waiting.delete(message.id);
-    if (message.error) asked.reject(new Error(`${asked.method}: ${message.error.message}`));
-    else asked.resolve(message.result);
-  }
-
-  send(method, params = {}, sessionId = this.session) {
-    const id = this.next++;
-    this.child.stdio[3].write(`${JSON.stringify({ id, method, params, ...(sessionId ? { sessionId } : {}) })}\0`);
-    return new Promise((resolve, reject) => this.waiting.set(id, { resolve, reject, method }));
-  }
-
-  async open() {
-    const { targetId } = await this.send('Target.createTarget', { url: 'about:blank' });
-    const { sessionId } = await this.send('Target.attachToTarget', { targetId, flatten: true });
-    this.session = sessionId;
-    for (const domain of ['Page', 'Runtime', 'Log', 'Network']) await this.send(`${domain}.enable`);
-  }
-
-  /** Value of an expression in the page. */
-  async ask(expression) {
-    const { result, exceptionDetails } = await this.send('Runtime.evaluate', {
-      expression,
-      returnByValue: true,
-      awaitPromise: true,
-      // The protocol may evaluate text where the page may not; what the page itself may is asked here.
-      allowUnsafeEvalBlockedByCSP: false,
-    });
-    if (exceptionDetails)
-      throw new Error(`${exceptionDetails.exception?.description ?? exceptionDetails.text}\n${expression}`);
-    return result.value;
-  }
-
-  async goTo(url) {
-    const loaded = new Promise((done) => {
-      const listener = ({ method }) => {
-        if (method !== 'Page.loadEventFired') return;
-        this.listeners.splice(this.listeners.indexOf(listener), 1);
-        done();
-      };
-      this.listeners.push(listener);
-    });
-    await this.send('Page.navigate', { url });
-    await loaded;
-  }
-
-  size(width, height, mobile = false) {
-    return this.send('Emulation.setDeviceMetricsOverride', {
-      width,
-      height,
-      deviceScaleFactor: mobile ? 2 : 1,
-      mobile,
-    });
-  }
-
-  scheme(value) {
-    return this.send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value }] });
-  }
-
-  async close() {
-    await Promise.race([this.send('Browser.close', {}, null).catch(() => undefined), this.closed]);
-    const late = setTimeout(() => this.child.kill('SIGKILL'), 5000);
-    await this.closed;
-    clearTimeout(late);
-  }
-}
+const browser = requireBrowser('report in browser');
 
 const statistic = (median) => ({
   median,
@@ -227,7 +113,14 @@ async function checkPlots(page) {
   const front = await page.ask(
     'JSON.parse(document.getElementById("report").textContent).points.filter((p) => p.front).length',
   );
-  check('letters of the front', await page.ask(count('#pareto g[aria-label=text] text')), front);
+  const letters = '[...document.querySelectorAll("#pareto g[aria-label=text] text")].map((e) => e.textContent)';
+  const said = (await page.ask(letters)).flatMap((text) => {
+    const [first, last] = text.split('–').map((letter) => letter.charCodeAt(0));
+    return last === undefined
+      ? text.split(' ')
+      : Array.from({ length: last - first + 1 }, (_, i) => String.fromCharCode(first + i));
+  });
+  check('letters of the front', said.join(''), 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'.slice(0, front));
   check('rows of the front', await page.ask(count('#front tbody tr')), front);
   check('a front', front > 1, true);
   check('cells of the heat map', await page.ask(cells), 12);
@@ -287,7 +180,7 @@ async function checkTable(page) {
   check(
     'the stages follow the table',
     await page.ask(
-      'document.querySelector("#stages g[aria-label^=\\"y-axis tick label\\"] text").textContent.startsWith("#" + document.querySelector("#points tbody tr").cells[0].dataset.v)',
+      'document.querySelector("#stages g[aria-label^=\\"y-axis tick label\\"] text").textContent.split(" ")[0] === (JSON.parse(document.getElementById("report").textContent).letters[document.querySelector("#points tbody tr").dataset.id] ?? "#" + document.querySelector("#points tbody tr").cells[0].dataset.v)',
     ),
     true,
   );
@@ -386,7 +279,7 @@ async function pictures(page, url, folder) {
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'vlm-report-'));
-const page = new Chromium(join(folder, 'profile'));
+const page = new Chromium(browser, join(folder, 'profile'));
 const watchdog = setTimeout(() => {
   console.error(`report in browser: Chromium did not finish in two minutes\n${page.said}`);
   page.child.kill('SIGKILL');
