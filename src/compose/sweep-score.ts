@@ -5,7 +5,7 @@ import { basename, dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { VlmError } from '../contracts/errors.js';
 import type { Plan } from '../contracts/recipe.js';
-import { type DatasetItem, datasetItems } from '../dataset/source.js';
+import { areFiles, type DatasetItem, datasetItems } from '../dataset/source.js';
 import { type InputGiven, type LoadedInputs, loadInputs } from '../runner/inputs/load.js';
 import { answeredOf, type Expected, expectedOf, type PointScore, type ScoreSettings, scoreOf } from '../sweep/score.js';
 import { composedStream } from './run.js';
@@ -21,6 +21,14 @@ export interface ScoredBy {
 
 /** Reads every row once, before anything is measured. Throws INPUT_UNREADABLE for one that cannot be judged. */
 export async function checkScore(plan: Plan, settings: ScoreSettings): Promise<ScoredBy> {
+  // It is read again for every point.
+  if (!(await areFiles([settings.dataset], '/'))) {
+    throw new VlmError('USAGE', {
+      what: 'The dataset of a score is no file',
+      where: settings.dataset,
+      hint: 'a JSONL or CSV file: it is read again for every point',
+    });
+  }
   let rows = 0;
   for await (const _ of scoredRows(plan, settings)) rows++;
   if (rows === 0) {
@@ -82,7 +90,7 @@ async function* scoredRows(
   settings: ScoreSettings,
 ): AsyncGenerator<{ readonly item: DatasetItem; readonly expected: Expected }> {
   const { dataset, expect } = settings;
-  if (plan.inputs[expect] !== undefined) {
+  if (Object.hasOwn(plan.inputs, expect)) {
     throw new VlmError('RECIPE_INVALID', {
       what: `"${expect}" is an input of the recipe, and cannot say what is expected`,
       where: 'parity.score.expect',
