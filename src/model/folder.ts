@@ -158,12 +158,16 @@ function chatTemplate(
   return { text: null, file: `${folders[0] ?? ''}/chat_template.jinja` };
 }
 
+/** How a file that the model's repository has gets here. */
+export function fetchRemedy({ hub }: Pick<ModelFolder, 'hub'>): string {
+  return hub === null ? 'copy it from the model’s repository' : `run \`${PULL(hub.id, hub.revision)}\``;
+}
+
 type Open = Omit<ModelFolder, 'missing'>;
 
 function missingParts(folder: Open): readonly MissingFile[] {
   const missing: MissingFile[] = [];
-  const fetch =
-    folder.hub === null ? 'copy it from the model’s repository' : `run \`${PULL(folder.hub.id, folder.hub.revision)}\``;
+  const fetch = fetchRemedy(folder);
   if (folder.paths['tokenizer.json'] === undefined) {
     missing.push({ file: 'tokenizer.json', neededFor: 'text: prompts and answers', remedy: fetch });
   }

@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { type ErrorData, VlmError } from '../contracts/errors.js';
 import type { RecipeModel } from '../contracts/recipe.js';
 import { familyFor } from '../families/index.js';
-import { type FolderOptions, type MissingFile, type ModelFolder, openModelFolder } from './folder.js';
+import { type FolderOptions, fetchRemedy, type MissingFile, type ModelFolder, openModelFolder } from './folder.js';
 import { type Environment, hubCache } from './hub.js';
 
 export interface FileReport {
@@ -42,8 +42,11 @@ export async function reportModel(ref: RecipeModel, options: FolderOptions = {})
     missing: folder.missing,
   };
   try {
-    const { family, facts } = familyFor(folder.files).configure(folder.files);
-    return { ...base, family, facts };
+    const { family, facts, render } = familyFor(folder.files).configure(folder.files);
+    // A family that renders its prompts itself needs no template.
+    const isUntold = render === undefined && folder.files.chatTemplate === null;
+    const missing = isUntold ? [...folder.missing, templateMissing(folder)] : folder.missing;
+    return { ...base, missing, family, facts };
   } catch (error) {
     const problem = VlmError.wrap(error, 'MODEL_INVALID', {
       what: 'The configuration cannot be used',
@@ -51,6 +54,10 @@ export async function reportModel(ref: RecipeModel, options: FolderOptions = {})
     });
     return { ...base, family: null, facts: {}, problem: problem.toData() };
   }
+}
+
+function templateMissing(folder: ModelFolder): MissingFile {
+  return { file: 'chat_template.jinja', neededFor: 'text: how a prompt is written', remedy: fetchRemedy(folder) };
 }
 
 /** Model folders below `folder`, one level deep. */
