@@ -2,37 +2,30 @@
 import { createHash } from 'node:crypto';
 import { cpus, loadavg, platform, release, totalmem } from 'node:os';
 import { dirname, resolve } from 'node:path';
-import { type ErrorData, VlmError } from '../contracts/errors.js';
-import { type ResultRow, ResultStore } from '../dataset/store.js';
-import { type InputGiven, loadInputs } from '../runner/inputs/load.js';
+import type { ErrorData } from '../contracts/errors.js';
+import { type ResultRow, ResultStore, rowsOf } from '../dataset/store.js';
+import type { InputGiven } from '../runner/inputs/load.js';
 import type { Sweep } from '../sweep/file.js';
 import { changesOf, idleRules, inOrder, type Point, pointsOf, referenceOf } from '../sweep/points.js';
 import { runPoint } from '../sweep/run-point.js';
 import { spread } from '../sweep/stats.js';
-import { shapePlan } from './plan.js';
 import { compileRecipe, requirePlan } from './recipes.js';
 import { versions } from './run.js';
+import { fittingReference, type PlanRequest, planAll, type Refused } from './sweep-plan.js';
 import { checkScore, type ScoredBy } from './sweep-score.js';
 
-export interface SweepRequest {
-  readonly sweep: Sweep;
+export type { Refused } from './sweep-plan.js';
+
+export interface SweepRequest extends PlanRequest {
   readonly out: string;
   readonly resume: boolean;
-  readonly allowPlugins: boolean;
   readonly shard?: { readonly index: number; readonly count: number };
-  readonly signal?: AbortSignal;
   /** What measures a point; default: a forked child under a watchdog. */
   readonly run?: typeof runPoint;
-  readonly onPlanned?: (planned: number, total: number) => void;
   /** All points are planned: what will run, and what is refused and why. */
   readonly onStart?: (points: number, refused: readonly Refused[], skipped: number) => void;
   readonly onPoint?: (point: Point, row: ResultRow) => void;
   readonly onProgress?: (point: Point, done: number, total: number) => void;
-}
-
-export interface Refused {
-  readonly point: Point;
-  readonly error: ErrorData;
 }
 
 export interface SweepResult {
@@ -53,7 +46,8 @@ export async function runSweep(request: SweepRequest): Promise<SweepResult> {
   try {
     const mine = inOrder(all, sweep.measure, request.shard);
     const { refused, runnable } = await planAll(mine, request);
-    const todo = runnable.filter(({ id }) => !store.done.has(id));
+    const before = await refusedBefore(request);
+    const todo = runnable.filter(({ id }) => !store.done.has(id) || before.has(id));
     const skipped = runnable.length - todo.length;
     request.onStart?.(todo.length, refused, skipped);
     for (const { point, error } of refused) {
@@ -75,22 +69,15 @@ export async function runSweep(request: SweepRequest): Promise<SweepResult> {
   }
 }
 
-/**
- * The point that the file names; else the first one that the planner takes: a refused one has no tokens, and nothing
- * could be compared with it. All shards look through all points, so that they have the same reference.
- */
-async function fittingReference(points: readonly Point[], request: SweepRequest): Promise<Point> {
-  const named = referenceOf(request.sweep, points);
-  if (request.sweep.parity.reference !== null) return named;
-  for (const point of points) {
-    if (request.signal?.aborted === true) break;
-    const fits = await planPoint(point, request).then(
-      () => true,
-      () => false,
-    );
-    if (fits) return point;
+/** Points that an earlier run could not plan: what they lacked, a compiled program, may be there now. */
+async function refusedBefore({ out, resume }: SweepRequest): Promise<ReadonlySet<string>> {
+  const refused = new Set<string>();
+  if (!resume) return refused;
+  for await (const { id, status } of rowsOf(resolve(out))) {
+    if (status === 'refused') refused.add(id);
+    else refused.delete(id);
   }
-  return named;
+  return refused;
 }
 
 /** With the inputs of the reference's recipe. One that cannot be compiled is refused, and says more than this could. */
@@ -163,71 +150,12 @@ async function openStore(
   );
 }
 
-/** Nothing is found out by failing: every point is compiled and its shapes are planned before the first one runs. */
-async function planAll(
-  points: readonly Point[],
-  request: Omit<SweepRequest, 'out' | 'resume'>,
-): Promise<{ readonly refused: readonly Refused[]; readonly runnable: readonly Point[] }> {
-  const refused: Refused[] = [];
-  const runnable: Point[] = [];
-  for (const [i, point] of points.entries()) {
-    if (request.signal?.aborted === true) break;
-    try {
-      await planPoint(point, request);
-      runnable.push(point);
-    } catch (error) {
-      const wrapped = VlmError.wrap(error, 'INTERNAL', { what: 'The point cannot be planned' });
-      refused.push({ point, error: placed(wrapped.toData(), point, request.sweep) });
-    }
-    request.onPlanned?.(i + 1, points.length);
-  }
-  return { refused, runnable };
-}
-
-/** What a point changes was written in the sweep file, not on a command line. */
-function placed(error: ErrorData, point: Point, sweep: Sweep): ErrorData {
-  if (error.code === 'INPUT_UNREADABLE' && error.hint !== undefined) {
-    return { ...error, hint: 'paths in a sweep file start from the folder of that file' };
-  }
-  const [, option, number = '1'] = /^--(set|device)(?: \((\d+)\))?$/.exec(error.location?.file ?? '') ?? [];
-  if (option === undefined) return error;
-  const paths = Object.keys(point.values).filter((path) => path.startsWith('device.') === (option === 'device'));
-  const path = paths[Number(number) - 1];
-  if (path === undefined) return error;
-  const part = path in sweep.grid ? 'grid' : path in sweep.zip ? 'zip' : 'list';
-  const at = sweep.list.findIndex((one) => path in one && one[path] === point.values[path]);
-  // The excerpt would show a command line that nobody typed.
-  const told = (error.received ?? '').split('\n').filter((line) => line.startsWith('error['));
-  const received = told.length === 0 ? {} : { received: told.join('\n') };
-  return {
-    ...error,
-    ...received,
-    location: sweep.placeOf(part === 'list' ? ['list', Math.max(0, at), path] : [part, path]),
-  };
-}
-
 /** What a sweep asks for and cannot mean. */
 export function sweepWarnings(sweep: Sweep): readonly string[] {
   return idleRules(sweep).map((rule) => {
     const { file, line, column } = sweep.placeOf(['exclude', rule]);
     return `${file}:${line}:${column}: this rule of "exclude" leaves no point out: ${JSON.stringify(sweep.exclude[rule])}`;
   });
-}
-
-async function planPoint(
-  point: Point,
-  { sweep, allowPlugins }: Pick<SweepRequest, 'sweep' | 'allowPlugins'>,
-): Promise<void> {
-  const { set, devices } = changesOf(point.values);
-  const plan = requirePlan(
-    await compileRecipe(sweep.recipe, { set, devices, allowPlugins, cwd: dirname(sweep.file) }),
-    { allowPlugins },
-  );
-  const folder = dirname(sweep.file);
-  for (const inputs of sweep.inputs) {
-    const { values } = await loadInputs(plan, inputs as Readonly<Record<string, InputGiven>>, { cwd: folder });
-    await shapePlan(plan, values);
-  }
 }
 
 /** Null: the sweep was interrupted, and the point counts as not run. */

@@ -102,7 +102,8 @@ function merged(stores: readonly ReadStore[]): { readonly rows: readonly Placed[
   for (const [store, { rows, name }] of stores.entries()) {
     for (const row of rows) {
       const before = kept.get(row.id);
-      if (before !== undefined) {
+      // Refused once and measured when what it lacked was there: no doubt which one counts.
+      if (before !== undefined && !(before.store === store && before.status === 'refused')) {
         const where = stores[before.store]?.name ?? '';
         doubled.push({ where: name, what: `point ${row.id} is there twice (${where} has it too); one row is shown` });
       }

@@ -88,8 +88,14 @@ export function pointId(values: Values): string {
 
 /** A point as one reads it: `batch_size=4 device.main=cpu`. */
 export function pointName(values: Values): string {
+  const paths = Object.keys(values);
+  const name = (path: string): string => {
+    const short = shortName(path);
+    const alone = paths.every((other) => other === path || shortName(other) !== short);
+    return alone ? short : path.replace(/^nodes\./, '').replace('.with.', '.');
+  };
   return Object.entries(values)
-    .map(([path, value]) => `${shortName(path)}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .map(([path, value]) => `${name(path)}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join(' ');
 }
 

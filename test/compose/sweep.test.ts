@@ -1,12 +1,13 @@
 // Whole sweeps with a stand-in for the child that measures: what is kept, whatever goes wrong around it.
 import { execFileSync } from 'node:child_process';
-import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, cp, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { makeReport } from '../../src/compose/report.js';
 import { runSweep, type SweepRequest } from '../../src/compose/sweep.js';
 import { VlmError } from '../../src/contracts/errors.js';
 import { readSweep } from '../../src/sweep/file.js';
@@ -163,6 +164,30 @@ test('the reference that nobody named is the first point that fits', async ({ fo
   await runSweep({ ...rest, sweep: { ...sweep, grid } });
   const about = JSON.parse(await readFile(join(out, 'sweep.json'), 'utf8')) as { sweep: { reference: string } };
   assert.is(about.sweep.reference, pointId({ 'nodes.decode.with.ctx_len': 512 }));
+});
+
+test('what a run would miss is refused before anything runs, and measured at --resume when it is there', async ({
+  folder,
+  out,
+}) => {
+  const { sweep, ...rest } = await request(folder);
+  const model = join(folder, 'model');
+  await cp(join(packageRoot(), 'models', 'shapes-internvl'), model, { recursive: true });
+  await rename(join(model, 'vision.onnx'), join(folder, 'vision.onnx'));
+  const list = [{ 'model.path': 'model' }, { 'device.main': 'ai100:0' }, { 'nodes.decode.with.ctx_len': 512 }];
+  const one = { ...rest, sweep: { ...sweep, grid: {}, list } };
+  const first = await runSweep(one);
+  assert.equal(
+    first.refused.map(({ error }) => error.code),
+    ['MODEL_MISSING', 'PROGRAM_INVALID'],
+  );
+  assert.match(first.refused[1]?.error.hint ?? '', /vlm-run compile .*--device main=ai100:0/);
+  assert.is(first.done, 1);
+  await rename(join(folder, 'vision.onnx'), join(model, 'vision.onnx'));
+  const { done, skipped, refused } = await runSweep({ ...one, resume: true });
+  assert.equal([done, skipped, refused.length], [1, 1, 1]);
+  const { model: report } = await makeReport({ stores: [out], format: 'md' });
+  assert.equal([report.counts.measured, report.counts.refused, report.problems.length], [2, 1, 0]);
 });
 
 /** A disk of 64 KB, or why there is none. */

@@ -73,6 +73,8 @@ test('a point is what its values are, in whatever order', () => {
     devices: ['main=ai100:0'],
   });
   assert.is(pointName({ 'nodes.decode.with.ctx_len': 64, 'device.main': 'cpu' }), 'ctx_len=64 device.main=cpu');
+  const two = { 'nodes.decode.with.batch_size': 2, 'nodes.encode.with.batch_size': 1 };
+  assert.is(pointName(two), 'decode.batch_size=2 encode.batch_size=1');
 });
 
 test('the order is random, the same for one seed, and shards part the points', async ({ folder }) => {
