@@ -239,7 +239,8 @@
     const few = points.length <= MOST_INTERVALS;
     const spans = few ? points : front;
     const [width, height] = [widthOf(figure), Math.min(460, Math.max(300, widthOf(figure) * 0.6))];
-    const [least, most] = d3.extent(points, x);
+    const ends = spans.flatMap((point) => point.figures[latency].ci ?? []).filter((end) => end > 0);
+    const [least, most] = d3.extent([...points.map(x), ...ends]);
     const domain = [least / (most / least) ** 0.04, most * (most / least) ** 0.04];
     const place = {
       x: d3.scaleLog(least < most ? domain : [least * 0.9, least * 1.1], [0, width]),
