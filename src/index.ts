@@ -180,8 +180,15 @@ export type * from './contracts/ports.js';
 export type { Compilation, Diagnostic, Plan, PlanNode, Recipe } from './contracts/recipe.js';
 export type { ItemRecord, Ledger, LedgerLane, RunEvent, RunMetrics, RunResultRecord } from './contracts/record.js';
 export type { Tensor } from './contracts/tensor.js';
+export type { PlannedDecode } from './runner/fit.js';
 export type { InputGiven } from './runner/inputs/load.js';
-export type { PlannedCall, PlannedDecode, PlannedImage, PlannedProgram, ShapePlan } from './runner/shape-plan.js';
+export type {
+  PlannedCall,
+  PlannedImage,
+  PlannedProgram,
+  PlannedPrompt,
+  ShapePlan,
+} from './runner/shape-plan.js';
 export type { Finding } from './share/compare.js';
 export type { Lock, Tolerances } from './share/format.js';
 export type { PackedRecipe } from './share/pack.js';

@@ -9,7 +9,7 @@ import { type CardLoad, loadCards } from '../devices/ai100/planner/cards.js';
 import { chooseTiles, tilesOf, wastePercent } from '../devices/ai100/planner/tiles.js';
 import { type PlannedStep, planPromptCalls } from '../generation/call-plan.js';
 import { itemsPerCall, tilesPerCall } from '../nodes/encode/grouping.js';
-import type { ShapePlan } from '../runner/shape-plan.js';
+import { promptOf, type ShapePlan } from '../runner/shape-plan.js';
 import { type CompileJob, describeJob } from './compile.js';
 import type { GivenProgram } from './given-programs.js';
 
@@ -160,7 +160,7 @@ function planProgram(plan: Plan, shapes: ShapePlan, source: Source): CardProgram
       : nodes.flatMap((node) =>
           located(node, () =>
             role === 'vision'
-              ? encodeCalls(description, shapes.tiles)
+              ? encodeCalls(description, tilesFor(shapes, node))
               : (languageCalls(description, node, shapes)?.calls ?? []),
           ),
         );
@@ -183,6 +183,10 @@ function planProgram(plan: Plan, shapes: ShapePlan, source: Source): CardProgram
     ready: source.ready,
     emulated: description?.emulated ?? false,
   };
+}
+
+function tilesFor(shapes: ShapePlan, node: PlanNode): number {
+  return promptOf(shapes.prompts, node)?.tiles ?? 0;
 }
 
 /** Decode steps have no positions to fill: theirs are counted call by call. */
@@ -229,18 +233,19 @@ function languageCalls(
   rows = 1,
 ): { readonly together: boolean; readonly calls: readonly CardCall[] } | null {
   const decode = shapes.decodes.find((d) => d.node === node.name);
-  if (decode === undefined) return null;
+  const prompt = promptOf(shapes.prompts, node);
+  if (decode === undefined || prompt === undefined) return null;
   const limit = node.options['prefill_seq_len'];
   const {
     together,
     prefill,
     decode: steps,
-  } = planPromptCalls(description, shapes.promptTokens, {
+  } = planPromptCalls(description, prompt.promptTokens, {
     prefillSeqLen: typeof limit === 'number' ? limit : 128,
     ctxLen: decode.ctxLen,
     newTokens: decode.maxNewTokens,
     rows,
-    vision: shapes.visionTokens > 0,
+    vision: prompt.visionTokens > 0,
   });
   return { together, calls: inRuns([...prefill, ...steps]) };
 }
@@ -249,7 +254,7 @@ function batchOf(description: ProgramDescription, node: PlanNode, shapes: ShapeP
   const rows = node.options['batch_size'];
   if (typeof rows !== 'number' || rows < 2) return null;
   if (description.role === 'vision') {
-    const planned = encodeBatch(description, shapes.tiles, rows);
+    const planned = encodeBatch(description, tilesFor(shapes, node), rows);
     return planned === null ? null : { rows, ...planned };
   }
   const planned = languageCalls(description, node, shapes, rows);

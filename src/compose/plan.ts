@@ -92,7 +92,7 @@ function unplannedCards({ details }: VlmError, image: FamilyModel['exportedImage
 function withCards(shapes: ShapePlan, cards: CardPlan): FullPlan {
   const planned = (node: string, program: string): CardPlan['programs'][number] | undefined =>
     cards.programs.find(
-      (p) => p.program === program && shapes.programs.some((s) => s.node === node && s.device === p.device),
+      (p) => p.program === program && shapes.programs.some((s) => s.nodes.includes(node) && s.device === p.device),
     );
   const programs = shapes.programs.map((p) => {
     const card = planned(p.node, p.program);

@@ -5,12 +5,12 @@ import { type ErrorData, VlmError } from '../contracts/errors.js';
 import type { Diagnostic, Plan } from '../contracts/recipe.js';
 import type { ItemRecord, RunEvent, RunResultRecord } from '../contracts/record.js';
 import { CARD_CORES, type CardProgram, loadCards, USUAL_GIB } from '../devices/ai100/planner/cards.js';
+import { verifyFit } from '../runner/fit.js';
 import type { LoadedInputs } from '../runner/inputs/load.js';
 import type { WorkerPools } from '../runner/pool.js';
 import type { ClockSpan, EmbeddingSettings } from '../runner/protocol.js';
-import { runPlan } from '../runner/run.js';
+import { type RunPlanOptions, runPlan } from '../runner/run.js';
 import { RunDirectory, type RunStatus } from '../runner/run-directory.js';
-import { verifyFit } from '../runner/shape-plan.js';
 import type { ExclusiveLanes } from '../runner/swap.js';
 import { chromeTrace } from '../runner/trace.js';
 import { lockFileOf } from '../share/format.js';
@@ -140,9 +140,7 @@ export async function composedStream(given: Plan, options: ComposedStreamOptions
   const { recipeArguments: _, lock: __, onEvent, ...rest } = options;
   const running = runPlan(plan, {
     ...rest,
-    verify: (...args) => {
-      for (const message of verifyFit(...args)) onEvent?.({ type: 'notice', message: `warning: ${message}` });
-    },
+    verify: fitVerifier(onEvent),
     exclusive: exclusiveLanes(plan),
     ...(onEvent === undefined ? {} : { onEvent }),
   });
@@ -158,9 +156,7 @@ function runWith(
   const { onEvent, signal, origin, spans, pools } = options;
   return runPlan(options.out === undefined ? withoutOverlay(plan) : plan, {
     items: options.items,
-    verify: (...args) => {
-      for (const message of verifyFit(...args)) onEvent?.({ type: 'notice', message: `warning: ${message}` });
-    },
+    verify: fitVerifier(onEvent),
     onEvent: (event) => {
       if (event.type === 'text') directory?.addText(event.item, event.piece);
       onEvent?.(event);
@@ -172,6 +168,22 @@ function runWith(
     ...(spans === undefined ? {} : { spans }),
     ...(pools === undefined ? {} : { pools }),
   });
+}
+
+/** Looks at every prompt; one that does not fit is refused with values that do, for which the model is asked. */
+function fitVerifier(onEvent: ComposedRunOptions['onEvent']): NonNullable<RunPlanOptions['verify']> {
+  return async (plan, node, outputs) => {
+    try {
+      for (const message of verifyFit(plan, node, outputs)) {
+        onEvent?.({ type: 'notice', message: `warning: ${message}` });
+      }
+    } catch (error) {
+      const { planSources } = await import('./plan.js');
+      const sources = await planSources(plan).catch(() => undefined);
+      verifyFit(plan, node, outputs, sources?.model);
+      throw error;
+    }
+  };
 }
 
 /** Programs that meet on a card with too few cores for all of them. */

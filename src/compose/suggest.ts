@@ -44,8 +44,8 @@ export async function suggest(plan: Plan, request: SuggestRequest): Promise<Sugg
   const loads: Load[] = [];
   for (const given of request.items) {
     const { values } = await loadInputs(open, given);
-    const { tiles, promptTokens } = await planShapes(open, values, { ...sources, inspect: async () => null });
-    loads.push({ tiles, tokens: promptTokens });
+    const { prompts } = await planShapes(open, values, { ...sources, inspect: async () => null });
+    loads.push(...prompts.map(({ tiles, promptTokens }) => ({ tiles, tokens: promptTokens })));
   }
   const { sets, callCost } = request;
   const shapes = suggestShapes(loads, { sets, batches, newTokens, step: STEP, callCost });

@@ -38,7 +38,7 @@ export interface ExecuteRequest {
   /** Called with each item as soon as it is done. */
   readonly onItem?: (record: ItemRecord) => void;
   /** Looks at what a node gave before anything else uses it; throws VlmError to refuse the item. */
-  readonly verify?: (plan: Plan, node: PlanNode, outputs: NodeOutputs) => void;
+  readonly verify?: (plan: Plan, node: PlanNode, outputs: NodeOutputs) => Promise<void>;
 }
 
 export async function execute(request: ExecuteRequest): Promise<RunResultRecord> {
@@ -176,14 +176,20 @@ class Execution {
     try {
       const reply = await this.#submit(node, group);
       if (reply.error !== undefined) throw VlmError.fromData(reply.error);
-      for (const [i, item] of group.entries()) this.#settle(node, order, item, reply.results?.[i], reply);
+      for (const [i, item] of group.entries()) await this.#settle(node, order, item, reply.results?.[i], reply);
     } catch (error) {
       const data = this.#locate(node, error);
       for (const item of group) item.fail(data);
     }
   }
 
-  #settle(node: PlanNode, order: number, item: ItemState, result: ItemResult | undefined, clock: ReplyClock): void {
+  async #settle(
+    node: PlanNode,
+    order: number,
+    item: ItemState,
+    result: ItemResult | undefined,
+    clock: ReplyClock,
+  ): Promise<void> {
     if (result === undefined) {
       item.fail(new VlmError('INTERNAL', { what: `Node "${node.name}" answered without a result` }).toData());
     } else if (!result.ok) {
@@ -191,7 +197,7 @@ class Execution {
     } else {
       item.store(node, order, result.outputs, clock);
       try {
-        this.#r.verify?.(this.#plan, node, result.outputs);
+        await this.#r.verify?.(this.#plan, node, result.outputs);
       } catch (error) {
         item.fail(this.#locate(node, error));
       }

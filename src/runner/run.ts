@@ -28,7 +28,7 @@ export interface RunPlanOptions {
   readonly exclusive?: readonly ExclusiveLanes[];
   /** Keeps vision embeddings for items that show the same pictures. Default: none are kept. */
   readonly embeddings?: EmbeddingSettings;
-  readonly verify?: (plan: Plan, node: PlanNode, outputs: NodeOutputs) => void;
+  readonly verify?: (plan: Plan, node: PlanNode, outputs: NodeOutputs) => Promise<void>;
 }
 
 export async function runPlan(plan: Plan, options: RunPlanOptions): Promise<RunResultRecord> {

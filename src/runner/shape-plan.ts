@@ -1,16 +1,18 @@
 /**
  * The shapes of a run before any session opens: image size -> tiles -> vision tokens -> prompt tokens -> prefill chunks
- * -> the shapes of each program call -> memory. A run checks its prompts with the same `checkFit`, on what preprocess
- * made, so nothing is worked out twice.
+ * -> the shapes of each program call -> memory. A run checks its prompts with the same `checkFit` (fit.ts), on what
+ * preprocess made, so nothing is worked out twice. What only a run can know is said, and left out.
  */
 import type { ProgramDescription, ProgramRole } from '../contracts/device.js';
 import { VlmError } from '../contracts/errors.js';
-import type { ModelContext, NodeOutputs } from '../contracts/node.js';
+import type { ModelContext } from '../contracts/node.js';
 import type { ImageInfo, PortValue } from '../contracts/ports.js';
 import type { Plan, PlanNode, Reference } from '../contracts/recipe.js';
 import { BYTES_PER_ELEMENT } from '../contracts/tensor.js';
 import { preparePromptSize } from '../prompt/prepare.js';
+import { checkFit, numberOf, type PlannedDecode, shortRoom } from './fit.js';
 import type { RunItem } from './item.js';
+import { laneOf } from './lanes.js';
 
 /** How one image is cut. */
 export interface PlannedImage extends ImageInfo {
@@ -26,20 +28,24 @@ export interface PlannedCall {
   readonly shapes: Readonly<Record<string, readonly number[]>>;
 }
 
+/** A program in its worker: nodes of one device share it, and take turns. */
 export interface PlannedProgram {
+  /** The first of them. */
   readonly node: string;
+  readonly nodes: readonly string[];
   readonly program: ProgramRole;
   readonly device: string;
   /** Bytes, or null when the program file could not be inspected. */
   readonly weightBytes: number | null;
+  /** Of a full batch of the node that needs most. */
   readonly stateBytes: number | null;
   /** There is no program to ask: `stateBytes` is what the configuration gives for float32 caches. */
   readonly stateAssumed?: true;
 }
 
-export interface ShapePlan {
-  readonly recipe: string;
-  readonly model: string;
+/** A prompt as one node makes it. */
+export interface PlannedPrompt {
+  readonly node: string;
   readonly images: readonly PlannedImage[];
   readonly tiles: number;
   readonly visionTokens: number;
@@ -47,23 +53,20 @@ export interface ShapePlan {
   /** False when the model has no tokenizer here: `promptTokens` is then an upper bound. */
   readonly promptExact: boolean;
   readonly prompt: string;
-  /** For each decode node. */
+}
+
+export interface ShapePlan extends Omit<PlannedPrompt, 'node'> {
+  readonly recipe: string;
+  readonly model: string;
+  /** All that can be planned; the fields beside are those of the first one. */
+  readonly prompts: readonly PlannedPrompt[];
+  /** For each decode node whose prompt is planned. */
   readonly decodes: readonly PlannedDecode[];
   readonly calls: readonly PlannedCall[];
   readonly programs: readonly PlannedProgram[];
   /** Weights and retained state of all programs; null when one is unknown. */
   readonly memoryBytes: number | null;
   readonly warnings: readonly string[];
-}
-
-export interface PlannedDecode {
-  readonly node: string;
-  readonly ctxLen: number;
-  readonly maxNewTokens: number;
-  readonly batchSize: number;
-  readonly prefillChunks: readonly number[];
-  /** Slots left for the answer. */
-  readonly roomForAnswer: number;
 }
 
 /** What planning needs beyond the recipe; injected, because the runner knows no devices and no image formats. */
@@ -79,133 +82,49 @@ export interface PlanSources {
   inspect(role: ProgramRole, device: string): Promise<ProgramDescription | null>;
 }
 
-const number = (node: PlanNode, option: string, otherwise: number): number => {
-  const value = node.options[option];
-  return typeof value === 'number' ? value : otherwise;
-};
-
-/** Exact-length chunks of `size`: 300 at 128 -> 128, 128, 44. */
-export function prefillChunks(tokens: number, size: number): readonly number[] {
-  const chunks: number[] = [];
-  for (let left = tokens; left > 0; left -= size) chunks.push(Math.min(left, size));
-  return chunks;
-}
-
-/** Nodes that decode what `node` gives at `port`. */
-function decodesOf(plan: Plan, node: PlanNode, port: string): readonly PlanNode[] {
-  return plan.nodes.filter(
-    (n) =>
-      n.manifest.program === 'language' &&
-      Object.values(n.inputs).some((ref) => ref.from === 'node' && ref.node === node.name && ref.port === port),
-  );
-}
-
-export interface PromptSize {
-  readonly promptTokens: number;
-  readonly images: readonly ImageInfo[];
-}
-
-/** Throws PLAN_DOES_NOT_FIT when the prompt leaves no slot for an answer. */
-export function checkFit(plan: Plan, decode: PlanNode, prompt: PromptSize): PlannedDecode {
-  const ctxLen = number(decode, 'ctx_len', 1024);
-  const { promptTokens } = prompt;
-  if (promptTokens + 1 > ctxLen) throw doesNotFit(plan, decode, ctxLen, prompt);
-  return {
-    node: decode.name,
-    ctxLen,
-    maxNewTokens: number(decode, 'max_new_tokens', 64),
-    batchSize: number(decode, 'batch_size', 1),
-    prefillChunks: prefillChunks(promptTokens, number(decode, 'prefill_seq_len', promptTokens)),
-    roomForAnswer: ctxLen - promptTokens,
-  };
-}
-
-/** What a decode node says of an answer that may be cut off; null when there is room enough. */
-export function shortRoom(d: PlannedDecode): string | null {
-  return d.roomForAnswer < d.maxNewTokens
-    ? `node "${d.node}": the answer ends after ${d.roomForAnswer} tokens, before max_new_tokens ${d.maxNewTokens}`
-    : null;
-}
-
-/** The executor's hook: looks at prompts as soon as preprocess has made them. Returns warnings. */
-export function verifyFit(plan: Plan, node: PlanNode, outputs: NodeOutputs): readonly string[] {
-  const warnings: string[] = [];
-  const values = Object.entries(outputs);
-  const images = values.flatMap(([, value]) => (value.kind === 'pixels' ? value.images : []));
-  for (const [port, value] of values) {
-    if (value.kind !== 'tokens') continue;
-    for (const decode of decodesOf(plan, node, port)) {
-      warnings.push(shortRoom(checkFit(plan, decode, { promptTokens: value.ids.length, images })) ?? '');
-    }
-  }
-  return warnings.filter((warning) => warning !== '');
-}
-
-function doesNotFit(plan: Plan, decode: PlanNode, ctxLen: number, { promptTokens, images }: PromptSize): VlmError {
-  const given = decode.given.includes('ctx_len');
-  const location = decode.optionLocations['ctx_len'] ?? decode.location;
-  const vision = images.reduce((n, image) => n + image.visionTokens, 0);
-  const tiles = images.reduce((n, image) => n + image.tiles, 0);
-  const remedies = [`ctx_len of at least ${promptTokens + 1}`];
-  const wanted = promptTokens + number(decode, 'max_new_tokens', 64);
-  remedies[0] += ` (${wanted} for a whole answer)`;
-  const fewer = fittingTiles(images, promptTokens, ctxLen);
-  if (fewer !== null) remedies.push(`max_tiles of at most ${fewer}`);
-  const max = plan.nodes.flatMap((n) => n.optionLocations['max_tiles'] ?? []);
-  const [maxAt] = max;
-  return new VlmError('PLAN_DOES_NOT_FIT', {
-    what: `The prompt does not fit ctx_len of node "${decode.name}"`,
-    expected: `at most ${ctxLen - 1} prompt tokens: ctx_len is ${ctxLen}${given ? '' : ' (the default)'} and the answer needs a slot`,
-    received: `${promptTokens} tokens${vision > 0 ? `, ${vision} of them for ${tiles} tiles of ${images.length} image${images.length === 1 ? '' : 's'}` : ''}`,
-    where: `nodes.${decode.name}.with.ctx_len`,
-    hint: `nearest values that fit: ${remedies.join(', or ')}${maxAt === undefined || fewer === null ? '' : ` (line ${maxAt.line})`}`,
-    ...(location === undefined ? {} : { location }),
-  });
-}
-
-/**
- * The largest max_tiles at which the prompt fits, counting a thumbnail beside several tiles; null when no number of
- * tiles helps. An estimate where a family adds separators between tiles.
- */
-function fittingTiles(images: readonly ImageInfo[], promptTokens: number, ctxLen: number): number | null {
-  const tiles = images.reduce((n, image) => n + image.tiles, 0);
-  if (tiles === 0) return null;
-  const vision = images.reduce((n, image) => n + image.visionTokens, 0);
-  const perTile = vision / tiles;
-  const room = Math.floor((ctxLen - 1 - (promptTokens - vision)) / perTile / images.length);
-  if (room < 1) return null;
-  // n tiles of one image take n + 1 with the thumbnail, a single tile takes 1.
-  const cut = Math.max(1, room - 1);
-  const largest = Math.max(...images.map((image) => image.tiles));
-  return cut >= largest ? null : cut;
-}
-
 /** Works the whole plan out. Throws PLAN_DOES_NOT_FIT and what the family and the template throw. */
 export async function planShapes(plan: Plan, item: RunItem, sources: PlanSources): Promise<ShapePlan> {
-  const prompts = plan.nodes.filter((n) => Object.values(n.manifest.outputs).some((port) => port.kind === 'tokens'));
-  const [source] = prompts;
-  if (source === undefined) {
+  const makers = plan.nodes.filter((n) => Object.values(n.manifest.outputs).some((port) => port.kind === 'tokens'));
+  if (makers.length === 0) {
     throw new VlmError('OPTION_INVALID', {
       what: 'The recipe has no node that makes a prompt, so there are no shapes to plan',
       expected: 'a node with a "tokens" output, such as preprocess',
     });
   }
-  const prompt = planPromptOf(source, item, sources);
-  const decodes = plan.nodes
-    .filter((n) => n.manifest.program === 'language')
-    .map((n) => checkFit(plan, n, { promptTokens: prompt.promptTokens, images: prompt.images }));
-  const programs = await planPrograms(plan, sources);
+  const unknown = makers.flatMap((node) => whyUnknown(node) ?? []);
+  const prompts = makers.filter((node) => whyUnknown(node) === null).map((node) => planPromptOf(node, item, sources));
+  const devices = plan.nodes.filter((n) => n.manifest.program !== undefined);
+  const fed = devices.flatMap((node) => {
+    const prompt = promptOf(prompts, node);
+    return prompt === undefined ? [] : [{ node, prompt }];
+  });
+  const decodes = fed
+    .filter(({ node }) => node.manifest.program === 'language')
+    .map(({ node, prompt }) => {
+      const maker = makers.find((n) => n.name === prompt.node);
+      return checkFit(node, prompt, maker === undefined ? undefined : { node: maker, model: sources.model });
+    });
+  const programs = await planPrograms(devices, sources);
   const known = programs.every((p) => p.weightBytes !== null && p.stateBytes !== null);
+  const { node: _, ...first } = prompts[0] ?? NO_PROMPT;
   return {
     recipe: plan.name,
     model: sources.modelName,
-    ...prompt,
+    ...first,
+    prompts,
     decodes,
-    calls: [...visionCalls(plan, prompt), ...decodes.flatMap((d) => languageCalls(d, prompt, sources))],
+    calls: [
+      ...fed.flatMap(({ node, prompt }) => visionCalls(node, prompt)),
+      ...fed.flatMap(({ node, prompt }) => languageCalls(decodes, node, prompt, sources)),
+    ],
     programs,
     memoryBytes: known ? programs.reduce((n, p) => n + (p.weightBytes ?? 0) + (p.stateBytes ?? 0), 0) : null,
     warnings: [
-      ...(prompt.promptExact
+      ...unknown,
+      ...devices
+        .filter((node) => prompts.length > 0 && promptOf(prompts, node) === undefined)
+        .map((node) => `calls of node "${node.name}" are not planned: what it gets is known only when it runs`),
+      ...(prompts.every((prompt) => prompt.promptExact)
         ? []
         : ['the tokenizer is not on this machine: prompt tokens are counted as at most one a byte']),
       ...decodes.flatMap((d) => shortRoom(d) ?? []),
@@ -213,13 +132,36 @@ export async function planShapes(plan: Plan, item: RunItem, sources: PlanSources
   };
 }
 
-interface PlannedPrompt {
-  readonly images: readonly PlannedImage[];
-  readonly tiles: number;
-  readonly visionTokens: number;
-  readonly promptTokens: number;
-  readonly promptExact: boolean;
-  readonly prompt: string;
+const NO_PROMPT: PlannedPrompt = {
+  node: '',
+  images: [],
+  tiles: 0,
+  visionTokens: 0,
+  promptTokens: 0,
+  promptExact: true,
+  prompt: '',
+};
+
+/** A prompt is planned from what the recipe is given: whatever another node makes of it comes with the run. */
+function whyUnknown(node: PlanNode): string | null {
+  const made = Object.values(node.inputs).find((ref) => ref.from === 'node');
+  if (made?.from === 'node') {
+    return `the prompt of node "${node.name}" is not planned: what $${made.node}.${made.port} gives is known only when it runs`;
+  }
+  return node.plugin === undefined
+    ? null
+    : `the prompt of node "${node.name}" is not planned: it is made by a module of the recipe's own`;
+}
+
+/** The prompt whose tokens or pixels a program's node reads as they were made. */
+export function promptOf(prompts: readonly PlannedPrompt[], node: PlanNode): PlannedPrompt | undefined {
+  const wanted = node.manifest.program === 'vision' ? 'pixels' : 'tokens';
+  const ports = Object.entries(node.manifest.inputs).filter(([, { kind }]) => [kind].flat().includes(wanted));
+  for (const [port] of ports) {
+    const ref = node.inputs[port];
+    if (ref?.from === 'node') return prompts.find((prompt) => prompt.node === ref.node);
+  }
+  return undefined;
 }
 
 function planPromptOf(node: PlanNode, item: RunItem, { model, imageSize }: PlanSources): PlannedPrompt {
@@ -240,6 +182,7 @@ function planPromptOf(node: PlanNode, item: RunItem, { model, imageSize }: PlanS
     return { name, width, height, grid, tiles, visionTokens, tileSize: [tileSize.width, tileSize.height] };
   });
   return {
+    node: node.name,
     images: planned,
     tiles: planned.reduce((n, image) => n + image.tiles, 0),
     visionTokens: prepared.prompt.visionTokens,
@@ -255,22 +198,22 @@ function inputValues(item: RunItem, ref: Reference): readonly PortValue[] {
   return Array.isArray(value) ? value : [value as PortValue];
 }
 
-function visionCalls(plan: Plan, prompt: PlannedPrompt): readonly PlannedCall[] {
+function visionCalls(node: PlanNode, prompt: PlannedPrompt): readonly PlannedCall[] {
   const [image] = prompt.images;
-  if (image === undefined) return [];
+  if (node.manifest.program !== 'vision' || image === undefined) return [];
   const [width, height] = image.tileSize;
-  return plan.nodes
-    .filter((n) => n.manifest.program === 'vision')
-    .map((n) => ({
-      node: n.name,
-      program: 'vision',
-      what: 'encode',
-      times: 1,
-      shapes: { pixel_values: [prompt.tiles, 3, height, width] },
-    }));
+  const shapes = { pixel_values: [prompt.tiles, 3, height, width] };
+  return [{ node: node.name, program: 'vision', what: 'encode', times: 1, shapes }];
 }
 
-function languageCalls(decode: PlannedDecode, prompt: PlannedPrompt, { model }: PlanSources): readonly PlannedCall[] {
+function languageCalls(
+  decodes: readonly PlannedDecode[],
+  { name }: PlanNode,
+  prompt: PlannedPrompt,
+  { model }: PlanSources,
+): readonly PlannedCall[] {
+  const decode = decodes.find((d) => d.node === name);
+  if (decode === undefined) return [];
   const { node, prefillChunks: chunks, batchSize } = decode;
   const vision: readonly number[] = [1, Math.max(1, prompt.visionTokens), model.family.hiddenSize];
   const sizes = new Map<number, number>();
@@ -289,20 +232,30 @@ function languageCalls(decode: PlannedDecode, prompt: PlannedPrompt, { model }: 
   ];
 }
 
-async function planPrograms(plan: Plan, sources: PlanSources): Promise<readonly PlannedProgram[]> {
-  const nodes = plan.nodes.filter((n) => n.manifest.program !== undefined);
+/** One worker opens a program once, and has the cache of one node at a time. */
+async function planPrograms(nodes: readonly PlanNode[], sources: PlanSources): Promise<readonly PlannedProgram[]> {
+  const lanes = new Map<string, [PlanNode, ...PlanNode[]]>();
+  for (const node of nodes) {
+    const lane = lanes.get(laneOf(node));
+    if (lane === undefined) lanes.set(laneOf(node), [node]);
+    else lane.push(node);
+  }
   return Promise.all(
-    nodes.map(async (n): Promise<PlannedProgram> => {
-      const program = n.manifest.program ?? 'language';
-      const device = n.device ?? '';
+    [...lanes.values()].map(async (own): Promise<PlannedProgram> => {
+      const [first] = own;
+      const program = first.manifest.program ?? 'language';
+      const device = first.device ?? '';
       const description = await sources.inspect(program, device);
-      const slots = program === 'language' ? number(n, 'batch_size', 1) * number(n, 'ctx_len', 1024) : 0;
+      const slots = own.map((n) =>
+        program === 'language' ? numberOf(n, 'batch_size', 1) * numberOf(n, 'ctx_len', 1024) : 0,
+      );
       return {
-        node: n.name,
+        node: first.name,
+        nodes: own.map((n) => n.name),
         program,
         device,
         weightBytes: description === null ? null : description.weightBytes,
-        ...stateOf(description, slots, sources.model.family.cacheElements),
+        ...stateOf(description, Math.max(...slots), sources.model.family.cacheElements),
       };
     }),
   );

@@ -293,7 +293,7 @@ test('what verify refuses goes no further', async () => {
     { out: 'up.text' },
   );
   const { result, events } = await runFake(plan, [text('a')], {
-    verify: () => {
+    verify: async () => {
       throw new VlmError('PLAN_DOES_NOT_FIT', { what: 'too long' });
     },
   });

@@ -56,7 +56,7 @@ test('a tensor that only its own worker reads never leaves it', async () => {
   let left: number | undefined;
   const { result } = await runFake(plan, [{}, {}], {
     spy: spyOn(posted),
-    verify: (_, node, outputs) => {
+    verify: async (_, node, outputs) => {
       if (node.name === 'make' && outputs['pixels'] !== undefined) seen.push(outputs['pixels']);
     },
     after: async (pools) => {

@@ -1,7 +1,7 @@
 /** vlm-run plan FILE: tiles, tokens, chunks, shapes and memory before anything is opened. */
 import { Command } from 'commander';
 import type { CardCall, CardPlan } from '../../compose/card-plan.js';
-import type { ShapePlan } from '../../runner/shape-plan.js';
+import type { PlannedPrompt, ShapePlan } from '../../runner/shape-plan.js';
 import type { Io, Paint } from '../io.js';
 import { addRecipeOptions, collect, compileAndTell, type RecipeFlags } from '../recipe-options.js';
 import type { SuggestFlags } from '../suggest-text.js';
@@ -62,20 +62,7 @@ export function planText(plan: ShapePlan & { readonly cards?: CardPlan | null },
   const row = (label: string, text: string): void => {
     lines.push(`  ${label.padEnd(14)} ${text}`);
   };
-  for (const image of plan.images) {
-    const [columns, rows] = image.grid;
-    const extra = image.tiles - columns * rows;
-    const more = extra > 0 ? ` + ${extra} whole` : '';
-    row(
-      'image',
-      `${image.name} ${image.width}×${image.height} → ${columns}×${rows}${more} = ${image.tiles} ${image.tiles === 1 ? 'tile' : 'tiles'} of ${image.tileSize.join('×')} → ${image.visionTokens} vision tokens`,
-    );
-  }
-  if (plan.images.length === 0) row('image', 'none: the language program runs alone');
-  row(
-    'prompt',
-    `${plan.promptExact ? '' : 'at most '}${plan.promptTokens} tokens, ${plan.visionTokens} of them vision`,
-  );
+  for (const prompt of plan.prompts) promptRows(prompt, plan.prompts.length > 1, row);
   for (const d of plan.decodes) {
     row(
       d.node,
@@ -87,13 +74,30 @@ export function planText(plan: ShapePlan & { readonly cards?: CardPlan | null },
     row(call.node, `${call.what} × ${call.times}: ${shapes.join(', ')}`);
   }
   for (const p of plan.programs) {
+    const together = p.nodes.length > 1 ? ` for ${p.nodes.join(', ')} in turn` : '';
     const assumed = p.stateAssumed === true ? ' if float32' : '';
     const state = p.program === 'language' ? `, cache ${bytes(p.stateBytes)}${assumed}` : '';
-    row('memory', `${p.program} on ${p.device}: weights ${bytes(p.weightBytes)}${state}`);
+    row('memory', `${p.program} on ${p.device}${together}: weights ${bytes(p.weightBytes)}${state}`);
   }
   row('in all', bytes(plan.memoryBytes));
   if (plan.cards !== undefined && plan.cards !== null) cardRows(plan.cards, row);
   return `${lines.join('\n')}\n`;
+}
+
+function promptRows(prompt: PlannedPrompt, isOneOfMany: boolean, row: (label: string, text: string) => void): void {
+  const head = isOneOfMany ? `${prompt.node}: ` : '';
+  for (const image of prompt.images) {
+    const [columns, rows] = image.grid;
+    const extra = image.tiles - columns * rows;
+    const more = extra > 0 ? ` + ${extra} whole` : '';
+    row(
+      'image',
+      `${head}${image.name} ${image.width}×${image.height} → ${columns}×${rows}${more} = ${image.tiles} ${image.tiles === 1 ? 'tile' : 'tiles'} of ${image.tileSize.join('×')} → ${image.visionTokens} vision tokens`,
+    );
+  }
+  if (prompt.images.length === 0) row('image', `${head}none: the language program runs alone`);
+  const exactly = prompt.promptExact ? '' : 'at most ';
+  row('prompt', `${head}${exactly}${prompt.promptTokens} tokens, ${prompt.visionTokens} of them vision`);
 }
 
 const MODES = {

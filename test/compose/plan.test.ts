@@ -1,0 +1,153 @@
+/** Plans of the shipped model, held against its files and against what runs then do. */
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type PlanOptions, plan, VlmError } from '../../src/index.js';
+import { packageRoot } from '../../src/util/package-root.js';
+
+const test = suite('plan');
+const root = packageRoot();
+const model = join(root, 'models', 'shapes-internvl');
+const dir = mkdtempSync(join(tmpdir(), 'vlm-plan-'));
+test.after(() => rmSync(dir, { recursive: true, force: true }));
+
+const example = (name: string): string => join(root, 'examples', name);
+
+function recipe(name: string, nodes: string, outputs: string): string {
+  const file = join(dir, `${name}.yaml`);
+  const text = `version: 1
+name: ${name}
+model: { path: ${JSON.stringify(model)} }
+inputs:
+  image: { type: image, many: true, default: ${JSON.stringify([example('scene.png')])} }
+  other: { type: image, default: ${JSON.stringify(example('panorama.png'))} }
+  prompt: { type: text, default: Describe the image. }
+  question: { type: text, default: How many circles are there? }
+devices: { main: { kind: cpu } }
+nodes:
+${nodes}
+outputs: ${outputs}
+`;
+  writeFileSync(file, text);
+  return file;
+}
+
+const two = recipe(
+  'two',
+  `  pre1: { kind: preprocess, inputs: { image: $inputs.image, prompt: $inputs.prompt } }
+  pre2: { kind: preprocess, inputs: { image: $inputs.other, prompt: $inputs.question }, with: { max_tiles: 2 } }
+  enc1: { kind: encode, device: main, inputs: { pixels: $pre1.pixels } }
+  enc2: { kind: encode, device: main, inputs: { pixels: $pre2.pixels } }
+  dec1: { kind: decode, device: main, inputs: { tokens: $pre1.tokens, vision: $enc1.embeddings }, with: { ctx_len: 512, batch_size: 3 } }
+  dec2: { kind: decode, device: main, inputs: { tokens: $pre2.tokens, vision: $enc2.embeddings }, with: { prefill_seq_len: 64 } }`,
+  '{ a: $dec1.text, b: $dec2.text }',
+);
+
+test('each node that makes a prompt is planned with its own images, each program with what it is given', async () => {
+  const shapes = await plan(two);
+  assert.equal(
+    shapes.prompts.map((p) => [p.node, p.tiles, p.visionTokens, p.promptTokens]),
+    [
+      ['pre1', 5, 80, 107],
+      ['pre2', 3, 48, 77],
+    ],
+  );
+  assert.equal(
+    shapes.decodes.map((d) => [d.node, d.prefillChunks, d.roomForAnswer]),
+    [
+      ['dec1', [107], 405],
+      ['dec2', [64, 13], 947],
+    ],
+  );
+  const of = (node: string, what: string) => shapes.calls.filter((c) => c.node === node && c.what.startsWith(what));
+  assert.equal(of('enc2', 'encode')[0]?.shapes, { pixel_values: [3, 3, 112, 112] });
+  assert.equal(
+    of('dec2', 'prefill').map((c) => [c.times, c.shapes['input_ids'], c.shapes['vision_embeds']]),
+    [
+      [1, [1, 64], [1, 48, 128]],
+      [1, [1, 13], [1, 48, 128]],
+    ],
+  );
+});
+
+test('memory: a program is loaded once, and its nodes have their caches in turn', async () => {
+  const { programs, memoryBytes } = await plan(two);
+  const config = JSON.parse(readFileSync(join(model, 'config.json'), 'utf8')) as {
+    text_config: {
+      num_hidden_layers: number;
+      num_key_value_heads: number;
+      head_dim?: number;
+      hidden_size: number;
+      num_attention_heads: number;
+    };
+  };
+  const t = config.text_config;
+  const head = t.head_dim ?? t.hidden_size / t.num_attention_heads;
+  // Keys and values of every layer, float32; three rows of 512 slots are more than one of 1024.
+  const cache = 3 * 512 * 2 * t.num_hidden_layers * t.num_key_value_heads * head * 4;
+  assert.equal(
+    programs.map((p) => [p.program, p.nodes, p.stateBytes]),
+    [
+      ['vision', ['enc1', 'enc2'], 0],
+      ['language', ['dec1', 'dec2'], cache],
+    ],
+  );
+  const files = ['vision', 'language'].map((name) => statSync(join(model, `${name}.onnx`)).size);
+  // Graphs take some of the files, weights the most.
+  const weights = programs.map((p) => p.weightBytes ?? 0);
+  for (const [i, bytes] of weights.entries()) assert.ok(bytes <= (files[i] ?? 0) && bytes > 0.9 * (files[i] ?? 0));
+  assert.is(memoryBytes, weights.reduce((a, b) => a + b, 0) + cache);
+});
+
+test('values that are said to fit do, and the next ones do not', async () => {
+  const recipe = join(root, 'pipelines', 'internvl.yaml');
+  const image = example('panorama.png');
+  const tried = async (options: Record<string, number>): Promise<string | null> => {
+    const set = Object.entries(options).map(([path, value]) => `nodes.${path}=${value}`);
+    const given: PlanOptions = { set, inputs: { image } };
+    try {
+      await plan(recipe, given);
+      return null;
+    } catch (error) {
+      assert.instance(error, VlmError);
+      assert.is((error as VlmError).code, 'PLAN_DOES_NOT_FIT');
+      return (error as VlmError).details.hint ?? '';
+    }
+  };
+  const ctx = (n: number) => ({ 'decode.with.ctx_len': n });
+  const hint = (await tried(ctx(80))) ?? '';
+  const [, least = '', tiles = ''] = /ctx_len of at least (\d+).*max_tiles of at most (\d+)/.exec(hint) ?? [];
+  assert.is(await tried(ctx(Number(least))), null, hint);
+  assert.type(await tried(ctx(Number(least) - 1)), 'string');
+  assert.is(await tried({ ...ctx(80), 'preprocess.with.max_tiles': Number(tiles) }), null, hint);
+  assert.type(await tried({ ...ctx(80), 'preprocess.with.max_tiles': Number(tiles) + 1 }), 'string');
+});
+
+test('what only a run can tell is said, and the rest is planned', async () => {
+  const file = recipe(
+    'chain',
+    `  pre: { kind: preprocess, inputs: { image: $inputs.image, prompt: $inputs.prompt } }
+  enc: { kind: encode, device: main, inputs: { pixels: $pre.pixels } }
+  first: { kind: decode, device: main, inputs: { tokens: $pre.tokens, vision: $enc.embeddings } }
+  again: { kind: preprocess, inputs: { image: $inputs.other, prompt: $first.text } }
+  see: { kind: encode, device: main, inputs: { pixels: $again.pixels } }
+  second: { kind: decode, device: main, inputs: { tokens: $again.tokens, vision: $see.embeddings } }`,
+    '{ a: $second.text }',
+  );
+  const shapes = await plan(file);
+  assert.equal(
+    [
+      shapes.prompts.map((p) => p.node),
+      shapes.decodes.map((d) => d.node),
+      [...new Set(shapes.calls.map((c) => c.node))],
+    ],
+    [['pre'], ['first'], ['enc', 'first']],
+  );
+  const said = shapes.warnings.join('\n');
+  for (const part of ['node "again"', '$first.text', 'node "see"', 'node "second"'])
+    assert.ok(said.includes(part), said);
+});
+
+test.run();
