@@ -1,21 +1,93 @@
 /**
- * What the runner costs: whole processes, `vlm-run` against bench/raw-run.ts, in turn, and the cold start of `validate`
- * and of a run. Ratios are medians over the pairs.
+ * What the runner costs over a script that makes the same ONNX Runtime calls by hand (bench/raw-run.ts), in three ways,
+ * both sides in turn, ratios as medians over the pairs:
  *
- *   npx tsc -p tsconfig.json && npm run build && node .build/bench/overhead.js [rounds]
+ * 1. whole processes with one item: start, recipe, plan, workers, loading, answer;
+ * 2. item after item in a process that is warm, one at a time, so that nothing overlaps: what it adds to an item;
+ * 3. the same items as a dataset would run them, several under way at once;
+ *
+ * and the cold start of `validate` and of a run.
+ *
+ *   npx tsc -p tsconfig.json && npm run build && node .build/bench/overhead.js
+ *     [--rounds 9] [--tokens 16,200,900] [--items 40] [--model FOLDER] [--tiles N] [--threads 1]
+ *
+ * FOLDER is another model than the demonstration model: bench/overhead_model.py makes one of InternVL-1B's depth.
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { compileRecipe, requirePlan } from '../src/compose/recipes.js';
+import { composedStream } from '../src/compose/run.js';
+import { type LoadedInputs, loadInputs } from '../src/runner/inputs/load.js';
 import { packageRoot } from '../src/util/package-root.js';
 
 const root = packageRoot();
-const rounds = Number(process.argv[2] ?? 9);
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '9' },
+    tokens: { type: 'string', default: '16,200,900' },
+    items: { type: 'string', default: '40' },
+    model: { type: 'string', default: join(root, 'models/shapes-internvl') },
+    tiles: { type: 'string' },
+    threads: { type: 'string', default: '1' },
+    side: { type: 'string' },
+  },
+});
+const rounds = Number(values.rounds);
 const cli = join(root, 'dist/cli/main.js');
 const recipe = join(root, 'pipelines/internvl.yaml');
 
+function settings(tokens: number): string[] {
+  return [
+    `model={path: ${JSON.stringify(values.model)}}`,
+    `devices.main.threads=${values.threads}`,
+    'nodes.decode.with.ignore_eos=true',
+    `nodes.decode.with.max_new_tokens=${tokens}`,
+    ...(values.tiles === undefined ? [] : [`nodes.preprocess.with.max_tiles=${values.tiles}`]),
+  ];
+}
+
+/** What raw-run.ts prints for several items, and `runWarm` here: the time from the end of the first item to the last. */
+interface Warm {
+  readonly text: string;
+  readonly restMs: number;
+}
+
+/** All items through the runner: `inFlight` of them at a time. The first one loads everything and is not counted. */
+async function runWarm(tokens: number, count: number, inFlight: number): Promise<Warm> {
+  const plan = requirePlan(await compileRecipe(recipe, { set: settings(tokens) }));
+  let finished = 0;
+  let began = 0;
+  let text = '';
+  let wake: () => void = () => undefined;
+  const items = async function* (): AsyncGenerator<LoadedInputs> {
+    for (let at = 0; at < count; at++) {
+      // The second item waits for the first in either case.
+      while (at - finished >= inFlight || (at > 0 && finished === 0)) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+      yield await loadInputs(plan, {});
+    }
+  };
+  const { error } = await composedStream(plan, {
+    items: items(),
+    lock: false,
+    onItem: (record) => {
+      if (finished++ === 0) began = performance.now();
+      text = record.text ?? '';
+      wake();
+    },
+  });
+  if (error !== undefined) throw new Error(error.what);
+  return { text, restMs: performance.now() - began };
+}
+
 function time(args: readonly string[]): { ms: number; out: string } {
   const began = performance.now();
-  const r = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  const r = spawnSync(process.execPath, args, { encoding: 'utf8', maxBuffer: 1 << 26 });
   if (r.status !== 0) throw new Error(`${args.join(' ')} ended with ${r.status}: ${r.stderr}`);
   return { ms: performance.now() - began, out: r.stdout.trim() };
 }
@@ -25,35 +97,74 @@ function median(values: readonly number[]): number {
   return sorted[sorted.length >> 1] ?? 0;
 }
 
-console.log('| whole process | vlm-run | by hand | ratio | same text |');
-console.log('|---|---|---|---|---|');
-for (const tokens of [16, 200, 900]) {
-  const ours = [
-    cli,
-    recipe,
-    '--quiet',
-    ...['threads=1'].flatMap((s) => ['--set', `devices.main.${s}`]),
-    ...['ignore_eos=true', `max_new_tokens=${tokens}`].flatMap((s) => ['--set', `nodes.decode.with.${s}`]),
-  ];
-  const raw = [join(root, '.build/bench/raw-run.js'), String(tokens)];
+interface Measured {
+  readonly ms: number;
+  readonly text: string;
+}
+
+/** Both sides in turn, each first in every other round. */
+function pairs(ours: () => Measured, byHand: () => Measured): string {
   const a: number[] = [];
   const b: number[] = [];
-  let same = time(ours).out === time(raw).out;
+  let same = ours().text === byHand().text;
   for (let i = 0; i < rounds; i++) {
-    const first = time(i % 2 === 0 ? ours : raw);
-    const second = time(i % 2 === 0 ? raw : ours);
-    same &&= first.out === second.out;
+    const first = (i % 2 === 0 ? ours : byHand)();
+    const second = (i % 2 === 0 ? byHand : ours)();
+    same &&= first.text === second.text;
     a.push((i % 2 === 0 ? first : second).ms);
     b.push((i % 2 === 0 ? second : first).ms);
   }
-  const ratio = median(a.map((ms, i) => ms / (b[i] ?? 1)));
-  console.log(
-    `| ${tokens} tokens | ${median(a).toFixed(0)} ms | ${median(b).toFixed(0)} ms | ${ratio.toFixed(3)} | ${same} |`,
-  );
+  const ratios = a.map((ms, i) => ms / (b[i] ?? 1)).sort((x, y) => x - y);
+  const spread = `${ratios[0]?.toFixed(3)} … ${ratios.at(-1)?.toFixed(3)}`;
+  return `| ${median(a).toFixed(1)} ms | ${median(b).toFixed(1)} ms | ${median(ratios).toFixed(3)} (${spread}) | ${same} |`;
 }
 
-const start = (args: readonly string[]): number => median(Array.from({ length: rounds }, () => time(args).ms));
-const bare = start(['-e', '0']);
-console.log(`\ncold start, median of ${rounds}: node alone ${bare.toFixed(0)} ms`);
-console.log(`validate ${start([cli, 'validate', recipe]).toFixed(0)} ms`);
-console.log(`run ${start([cli, recipe, '--quiet']).toFixed(0)} ms`);
+function head(title: string): void {
+  console.log(`| ${title} | vlm-run | by hand | ratio (all pairs) | same text |`);
+  console.log('|---|---|---|---|---|');
+}
+
+function raw(tokens: number, items: number): string[] {
+  const tiles = values.tiles === undefined ? [] : ['--tiles', values.tiles];
+  const more = ['--items', String(items), '--model', values.model, '--threads', values.threads, ...tiles];
+  return [join(root, '.build/bench/raw-run.js'), String(tokens), ...more];
+}
+
+function main(): void {
+  const counts = values.tokens.split(',').map(Number);
+  const items = Number(values.items);
+  head('whole process');
+  for (const tokens of counts) {
+    const ours = [cli, recipe, '--quiet', ...settings(tokens).flatMap((s) => ['--set', s])];
+    const one = (args: readonly string[]) => (): Measured => {
+      const { ms, out } = time(args);
+      return { ms, text: out };
+    };
+    console.log(`| ${tokens} tokens ${pairs(one(ours), one(raw(tokens, 1)))}`);
+  }
+  const self = fileURLToPath(import.meta.url);
+  const common = [...['model', 'threads', 'items'].flatMap((k) => [`--${k}`, values[k as 'model']])];
+  if (values.tiles !== undefined) common.push('--tiles', values.tiles);
+  const perItem = (args: readonly string[]) => (): Measured => {
+    const { text, restMs } = JSON.parse(time(args).out) as Warm;
+    return { ms: restMs / (items - 1), text };
+  };
+  for (const side of ['one', 'many'] as const) {
+    console.log('');
+    head(side === 'one' ? 'an item, one at a time' : 'an item, as a dataset');
+    for (const tokens of counts) {
+      const ours = [self, '--side', side, '--tokens', String(tokens), ...common];
+      console.log(`| ${tokens} tokens ${pairs(perItem(ours), perItem(raw(tokens, items)))}`);
+    }
+  }
+  const start = (args: readonly string[]): number => median(Array.from({ length: rounds }, () => time(args).ms));
+  console.log(`\ncold start, median of ${rounds}: node alone ${start(['-e', '0']).toFixed(0)} ms`);
+  console.log(`validate ${start([cli, 'validate', recipe]).toFixed(0)} ms`);
+  console.log(`run ${start([cli, recipe, '--quiet']).toFixed(0)} ms`);
+}
+
+if (values.side === undefined) main();
+else {
+  const inFlight = values.side === 'one' ? 1 : Number.POSITIVE_INFINITY;
+  console.log(JSON.stringify(await runWarm(Number(values.tokens), Number(values.items), inFlight)));
+}
