@@ -152,7 +152,11 @@ async function storeFile(
   const there = existsSync(blob);
   if (!there) await download(hub, commit, blob, file, access, onProgress);
   await mkdir(dirname(pointer), { recursive: true });
-  await symlink(relative(dirname(pointer), blob), pointer);
+  // Renamed into place: a link to a blob that was deleted is replaced, and two pulls at once give the same link.
+  const link = `${pointer}.${process.pid}.link`;
+  await rm(link, { force: true });
+  await symlink(relative(dirname(pointer), blob), link);
+  await rename(link, pointer);
   return there;
 }
 

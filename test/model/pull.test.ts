@@ -1,4 +1,4 @@
-import { existsSync, lstatSync, readFileSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -47,6 +47,17 @@ test('a second pull asks for no file again; --all brings the rest', async () => 
     const all = await pullModel('org/m', { env, all: true });
     assert.is(all.files.length, Object.keys(FILES).length);
     assert.ok(existsSync(join(all.folder, 'model.safetensors')));
+  });
+});
+
+test('links whose blobs were deleted are replaced', async () => {
+  await withHub(async (_hub, env) => {
+    const { folder } = await pullModel('org/m', { env });
+    rmSync(join(env['HF_HUB_CACHE']!, 'models--org--m', 'blobs'), { recursive: true });
+    const again = await pullModel('org/m', { env });
+    assert.not.ok(again.files.some((file) => file.cached));
+    assert.ok(readFileSync(join(folder, 'config.json')).equals(bytes('config.json')));
+    assert.not.ok(readdirSync(folder).some((name) => name.endsWith('.link')));
   });
 });
 
