@@ -11,7 +11,6 @@ import {
   readText,
   type Section,
 } from '../shared/read.js';
-import { internvlSymbols } from '../shared/symbols.js';
 import { addedTokenId } from '../shared/tokens.js';
 import { layoutWith, sharedTraits, textFacts, tokensPerTile } from './common.js';
 import {
@@ -22,6 +21,7 @@ import {
   writeMessages,
 } from './conversation.js';
 import { readChatNormalization } from './processor.js';
+import { internvlSymbols } from './symbols.js';
 
 const TOKENS = { start: '<img>', context: '<IMG_CONTEXT>', end: '</img>' };
 

@@ -3,10 +3,10 @@ import { VlmError } from '../../contracts/errors.js';
 import type { FamilyModel, ModelFiles } from '../../contracts/family.js';
 import { processorSection } from '../shared/image-processor.js';
 import { readCount, readNumber, readSection, readSide, type Section } from '../shared/read.js';
-import { internvlSymbols } from '../shared/symbols.js';
 import { endIds, namedToken } from '../shared/tokens.js';
 import { type ImageTokens, layoutWith, sharedTraits, textFacts, tokensPerTile } from './common.js';
 import { readHfProcessor } from './processor.js';
+import { internvlSymbols } from './symbols.js';
 
 export function configureHf(files: ModelFiles): FamilyModel {
   const config: Section = { file: `${files.name}/config.json`, values: files.config };

@@ -4,11 +4,11 @@ import type { Family, FamilyModel, ModelFiles } from '../../contracts/family.js'
 import { cacheElements } from '../shared/cache.js';
 import { processorSection } from '../shared/image-processor.js';
 import { readCount, readNumber, readSection, readSide, type Section } from '../shared/read.js';
-import { llama4Symbols } from '../shared/symbols.js';
 import { addedTokenId, endIds } from '../shared/tokens.js';
 import { llama4Layout, type Tiling } from './geometry.js';
 import { PROCESSORS, readProcessor } from './processor.js';
 import { imageText, PATCH, visionInputs, visionRows } from './programs.js';
+import { llama4Symbols } from './symbols.js';
 
 export const family: Family = {
   name: 'llama4',

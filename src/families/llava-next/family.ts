@@ -5,11 +5,11 @@ import type { Family, FamilyModel, GeometryOptions, ModelFiles } from '../../con
 import { cacheElements } from '../shared/cache.js';
 import { processorSection } from '../shared/image-processor.js';
 import { readCount, readNumber, readSection, readText, type Section } from '../shared/read.js';
-import { GRANITE_VISION, llavaNextSymbols } from '../shared/symbols.js';
 import { endIds, namedToken } from '../shared/tokens.js';
 import { type Anyres, anyresLayout } from './geometry.js';
 import { PROCESSORS, type ProcessorSettings, readPinpoints, readProcessor } from './processor.js';
 import { isPacked, openInputs, openRows, packedInputs, packedRows } from './programs.js';
+import { GRANITE_VISION, llavaNextSymbols } from './symbols.js';
 
 export const family: Family = {
   name: 'llava-next',

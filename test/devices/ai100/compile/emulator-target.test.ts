@@ -7,7 +7,8 @@ import { emulatedProgram } from '../../../../src/devices/ai100/compile/emulator-
 import { deriveSpecializations } from '../../../../src/devices/ai100/compile/specializations.js';
 import { describeProgram } from '../../../../src/devices/ai100/description.js';
 import { decodeIoDesc, encodeIoDesc } from '../../../../src/devices/ai100/io-desc.js';
-import { internvlSymbols, llama4Symbols } from '../../../../src/families/shared/symbols.js';
+import { internvlSymbols } from '../../../../src/families/internvl/symbols.js';
+import { llama4Symbols } from '../../../../src/families/llama4/symbols.js';
 import { graphsOf, LAYOUTS, modelOf, must, planOf } from './fixtures.js';
 
 const test = suite('emulated programs');

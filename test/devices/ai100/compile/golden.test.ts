@@ -4,12 +4,9 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { commandLine, compilerRequest } from '../../../../src/devices/ai100/compile/command.js';
 import { deriveSpecializations, shapeSetsOf } from '../../../../src/devices/ai100/compile/specializations.js';
-import {
-  GRANITE_VISION,
-  internvlSymbols,
-  llama4Symbols,
-  llavaNextSymbols,
-} from '../../../../src/families/shared/symbols.js';
+import { internvlSymbols } from '../../../../src/families/internvl/symbols.js';
+import { llama4Symbols } from '../../../../src/families/llama4/symbols.js';
+import { GRANITE_VISION, llavaNextSymbols } from '../../../../src/families/llava-next/symbols.js';
 import { packageRoot } from '../../../../src/util/package-root.js';
 import { graphsOf, LAYOUTS, modelOf, must, planOf } from './fixtures.js';
 

@@ -8,7 +8,8 @@ import {
   mostTiles,
   shapeSetsOf,
 } from '../../../../src/devices/ai100/compile/specializations.js';
-import { internvlSymbols, llama4Symbols } from '../../../../src/families/shared/symbols.js';
+import { internvlSymbols } from '../../../../src/families/internvl/symbols.js';
+import { llama4Symbols } from '../../../../src/families/llama4/symbols.js';
 import { codeOf } from '../../../text/helpers.js';
 import { graphsOf, LAYOUTS, modelOf, must, planOf, port } from './fixtures.js';
 
