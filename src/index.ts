@@ -178,7 +178,15 @@ export type {
 } from './contracts/node.js';
 export type * from './contracts/ports.js';
 export type { Compilation, Diagnostic, Plan, PlanNode, Recipe } from './contracts/recipe.js';
-export type { ItemRecord, Ledger, LedgerLane, RunEvent, RunMetrics, RunResultRecord } from './contracts/record.js';
+export type {
+  CompletionRecord,
+  ItemRecord,
+  Ledger,
+  LedgerLane,
+  RunEvent,
+  RunMetrics,
+  RunResultRecord,
+} from './contracts/record.js';
 export type { Tensor } from './contracts/tensor.js';
 export type { PlannedDecode } from './runner/fit.js';
 export type { InputGiven } from './runner/inputs/load.js';

@@ -1,4 +1,5 @@
 /** The terminal: what may be coloured, where text goes, and a reader that goes away. */
+import { fstatSync, type Stats, statSync } from 'node:fs';
 import { EXIT } from '../contracts/errors.js';
 
 export interface Io {
@@ -8,6 +9,8 @@ export interface Io {
   err(text: string): void;
   readonly outIsTerminal: boolean;
   readonly errIsTerminal: boolean;
+  /** What is written to the two may be read as one text: on a terminal, in one file (`2>&1`), or behind a pipe. */
+  readonly outMeetsErr: boolean;
   /** Colours on standard error. */
   readonly color: boolean;
   readonly paint: Paint;
@@ -42,6 +45,41 @@ export function wantsColor(terminal: boolean, env: NodeJS.ProcessEnv = process.e
   return terminal && env['TERM'] !== 'dumb';
 }
 
+function streamStat(fd: 1 | 2): Stats | undefined {
+  try {
+    return fstatSync(fd);
+  } catch {
+    return undefined;
+  }
+}
+
+const sameFile = (a: Stats, b: Stats): boolean => a.dev === b.dev && a.ino === b.ino;
+
+/** Only a file (or a device such as /dev/null) of its own keeps a stream apart: what reads a pipe may show it anywhere. */
+function streamsMeet(outIsTerminal: boolean, errIsTerminal: boolean): boolean {
+  const [out, err] = [streamStat(1), streamStat(2)];
+  if (out === undefined || err === undefined) return false;
+  const apart = (stat: Stats, terminal: boolean): boolean => stat.isFile() || (stat.isCharacterDevice() && !terminal);
+  return sameFile(out, err) || (!apart(out, outIsTerminal) && !apart(err, errIsTerminal));
+}
+
+/** Whether a path leads where standard output or standard error goes. /dev/null is nobody's. */
+export function isStandardStream(path: string): boolean {
+  let file: Stats;
+  try {
+    file = statSync(path);
+  } catch {
+    return false;
+  }
+  const streams = [
+    [streamStat(1), process.stdout.isTTY],
+    [streamStat(2), process.stderr.isTTY],
+  ] as const;
+  return streams.some(
+    ([stat, terminal]) => stat !== undefined && sameFile(stat, file) && (terminal || !stat.isCharacterDevice()),
+  );
+}
+
 export function processIo(): Io {
   const { stdout, stderr } = process;
   let gone = false;
@@ -70,6 +108,7 @@ export function processIo(): Io {
     },
     outIsTerminal: stdout.isTTY === true,
     errIsTerminal: stderr.isTTY === true && process.env['TERM'] !== 'dumb',
+    outMeetsErr: streamsMeet(stdout.isTTY === true, stderr.isTTY === true),
     color,
     paint: makePaint(color),
     get readerGone() {

@@ -4,6 +4,7 @@
  */
 import type { RunEvent } from '../contracts/record.js';
 import { harmless, type Io } from './io.js';
+import { ms } from './summary.js';
 
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
@@ -11,6 +12,8 @@ export interface ProgressOptions {
   readonly quiet: boolean;
   /** Node whose text is the answer, when pieces may be printed as they come; null holds the text back. */
   readonly streamNode: string | null;
+  /** Written before the first piece. */
+  readonly label?: string;
 }
 
 export class Progress {
@@ -23,6 +26,9 @@ export class Progress {
   /** What standard output has of the answer. */
   #printed = '';
   #held = '';
+  /** Messages that wait for the end of the answer, which they would cut in two. */
+  #waiting: string[] = [];
+  #midLine = false;
 
   constructor(io: Io, options: ProgressOptions) {
     this.#io = io;
@@ -42,6 +48,13 @@ export class Progress {
   }
 
   note(message: string): void {
+    this.#tell(`${harmless(message)}\n`);
+  }
+
+  /** Cannot wait: an answer that is half a line on the same screen is broken off for it. */
+  interject(message: string): void {
+    if (this.#midLine && this.#io.outMeetsErr) this.#io.err('\n');
+    this.#midLine = false;
     this.#clear();
     this.#io.err(`${harmless(message)}\n`);
     this.#draw();
@@ -55,6 +68,29 @@ export class Progress {
     this.#timer = undefined;
   }
 
+  /** The answer is printed: what waited for it is told. */
+  end(): void {
+    this.stop();
+    this.#midLine = false;
+    for (const line of this.#waiting.splice(0)) this.#io.err(line);
+  }
+
+  /** No more of the answer will come: its line ends here. */
+  breakOff(): void {
+    if (this.#printed !== '') this.#io.out('\n');
+    this.end();
+  }
+
+  #tell(line: string): void {
+    if (this.#printed !== '' && this.#io.outMeetsErr) {
+      this.#waiting.push(line);
+      return;
+    }
+    this.#clear();
+    this.#io.err(line);
+    this.#draw();
+  }
+
   /** Text is printed up to the first sign of markup: grounding tags become boxes, which are printed at the end. */
   #text(node: string, piece: string): void {
     if (node !== this.#options.streamNode) return;
@@ -63,18 +99,20 @@ export class Progress {
     const plain = markup < 0 ? this.#held : this.#held.slice(0, markup);
     if (plain === '') return;
     this.#held = this.#held.slice(plain.length);
-    if (this.#io.outIsTerminal) this.stop();
-    this.#io.out(this.#io.outIsTerminal ? harmless(plain) : plain);
+    if (this.#io.outMeetsErr) this.stop();
+    const text = `${this.#printed === '' ? (this.#options.label ?? '') : ''}${plain}`;
+    this.#io.out(this.#io.outIsTerminal ? harmless(text) : text);
     this.#printed += plain;
+    this.#midLine = !plain.endsWith('\n');
   }
 
   #stage(node: string, state: 'start' | 'end', at: number): void {
     if (state === 'start') {
       this.#started.set(node, at);
     } else {
-      const ms = at - (this.#started.get(node) ?? at);
+      const took = at - (this.#started.get(node) ?? at);
       this.#started.delete(node);
-      if (!this.#io.errIsTerminal) this.#io.err(`${node} ${ms.toFixed(0)} ms\n`);
+      if (!this.#io.errIsTerminal) this.#tell(`${node} ${ms(took)}\n`);
     }
     this.#show([...this.#started.keys()].join(', '));
   }
@@ -86,8 +124,8 @@ export class Progress {
   }
 
   #show(line: string): void {
-    // While the answer itself is being written to the same terminal there is no place for a second line.
-    if (!this.#io.errIsTerminal || (this.#io.outIsTerminal && this.#printed !== '')) return;
+    // While the answer itself is being written to the same screen there is no place for a second line.
+    if (!this.#io.errIsTerminal || (this.#io.outMeetsErr && this.#printed !== '')) return;
     this.#clear();
     this.#line = line;
     this.#draw();

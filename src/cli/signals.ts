@@ -2,6 +2,8 @@
  * Ctrl-C. The first one asks the run to stop after the native call that is under way; the second one writes what is
  * known and lets the signal end the process: no destructor runs, so a native call in flight cannot abort it half-way.
  */
+import { giveUpWrites } from '../util/atomic-write.js';
+
 export interface SignalWatch {
   readonly signal: AbortSignal;
   readonly interrupted: boolean;
@@ -26,6 +28,7 @@ export function watchSignals(): SignalWatch {
     try {
       for (const act of kills) act();
     } finally {
+      giveUpWrites();
       release();
       process.kill(process.pid, name);
     }

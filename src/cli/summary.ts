@@ -2,6 +2,7 @@
 import type { Ledger, RunMetrics, RunResultRecord } from '../contracts/record.js';
 import type { Paint } from './io.js';
 
+/** A time as people read it, wherever one is told. */
 export function ms(value: number): string {
   return value >= 10_000 ? `${(value / 1000).toFixed(1)} s` : `${value.toFixed(value < 10 ? 1 : 0)} ms`;
 }
@@ -12,7 +13,12 @@ export function summary(result: RunResultRecord, paint: Paint): string {
   for (const item of result.items) {
     if (item.metrics === undefined) continue;
     const head = result.items.length > 1 ? `item ${item.index}: ` : '';
-    lines.push(head + metricsLine(item.metrics) + (emulated ? ' · emulated' : ''));
+    const several = Object.entries(item.completions ?? {}).map(
+      ([name, { metrics }]) => [`${name}: `, metrics] as const,
+    );
+    for (const [name, metrics] of several.length > 0 ? several : [['', item.metrics] as const]) {
+      lines.push(head + name + metricsLine(metrics) + (emulated ? ' · emulated' : ''));
+    }
   }
   lines.push(...ledgerLines(result.ledger, paint));
   return `${lines.join('\n')}\n`;

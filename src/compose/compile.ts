@@ -1,5 +1,5 @@
 /** Compiling the programs of a recipe, and finding them again when it runs. */
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import type { DeviceConfig, ProgramDescription, ProgramRole } from '../contracts/device.js';
 import { VlmError } from '../contracts/errors.js';
@@ -37,6 +37,7 @@ import { EMULATOR_VERSION, emulatedProgram, writeEmulated } from '../devices/ai1
 import { readyProgram } from '../devices/ai100/compile/ready.js';
 import { type Compiler, DEFAULT_COMPILER, findCompiler, runCompiler } from '../devices/ai100/compile/run-compiler.js';
 import { deriveSpecializations, type ProgramSpec, shapeSetsOf } from '../devices/ai100/compile/specializations.js';
+import { makeFolders } from '../util/folders.js';
 import { givenProgram } from './given-programs.js';
 import { readGraph } from './program-graph.js';
 
@@ -196,7 +197,7 @@ async function withKeptLog(error: unknown, log: string, cache: string, name: str
   if (!(error instanceof VlmError) || error.code === 'CANCELLED') return error;
   const kept = join(cache, 'logs', `${name}-${new Date().toISOString().replace(/[:.]/g, '-')}.log`);
   try {
-    await mkdir(dirname(kept), { recursive: true });
+    await makeFolders(dirname(kept));
     await rename(log, kept);
   } catch {
     return error;

@@ -5,6 +5,7 @@ import { type ErrorData, VlmError } from '../contracts/errors.js';
 import type { Diagnostic, Plan } from '../contracts/recipe.js';
 import type { ItemRecord, RunEvent, RunResultRecord } from '../contracts/record.js';
 import { CARD_CORES, type CardProgram, loadCards, USUAL_GIB } from '../devices/ai100/planner/cards.js';
+import { chainsOf } from '../runner/chains.js';
 import { verifyFit } from '../runner/fit.js';
 import type { LoadedInputs } from '../runner/inputs/load.js';
 import type { WorkerPools } from '../runner/pool.js';
@@ -14,7 +15,7 @@ import { RunDirectory, type RunStatus } from '../runner/run-directory.js';
 import type { ExclusiveLanes } from '../runner/swap.js';
 import { chromeTrace } from '../runner/trace.js';
 import { lockFileOf } from '../share/format.js';
-import { writeFileAtomic } from '../util/atomic-write.js';
+import { checkWritable, writeFileAtomic } from '../util/atomic-write.js';
 import { packageRoot } from '../util/package-root.js';
 
 export interface ComposedRunOptions {
@@ -62,7 +63,12 @@ export function versions(): Readonly<Record<string, string>> {
   };
 }
 
+/**
+ * Throws what is wrong before the run. What cannot be written after it is the result's error: the answer is in the
+ * result all the same.
+ */
 export async function composedRun(given: Plan, options: ComposedRunOptions): Promise<ComposedRun> {
+  if (options.trace !== undefined) await checkWritable(options.trace);
   const plan = await withCompiledPrograms(given, options);
   const directory = await openDirectory(plan, options);
   const comparing = compareWithLock(given, plan, options, directory);
@@ -77,19 +83,46 @@ export async function composedRun(given: Plan, options: ComposedRunOptions): Pro
     await directory?.finish({ status: 'failed', error: data });
     throw error;
   }
-  await Promise.all([digesting, comparing]);
+  return keepResult(result, { plan, options, directory, beside: Promise.all([digesting, comparing]) });
+}
+
+interface Keeping {
+  readonly plan: Plan;
+  readonly options: ComposedRunOptions;
+  readonly directory: RunDirectory | undefined;
+  readonly beside: Promise<unknown>;
+}
+
+/** Each thing is tried: one that fails costs the others nothing. */
+async function keepResult(result: RunResultRecord, keeping: Keeping): Promise<ComposedRun> {
+  const { plan, options, directory, beside } = keeping;
   const files: string[] = [];
+  let failure: ErrorData | undefined;
+  const attempt = async (work: () => Promise<readonly string[]>): Promise<void> => {
+    try {
+      files.push(...(await work()));
+    } catch (error) {
+      failure ??= VlmError.wrap(error, 'INTERNAL', { what: 'The results could not be kept' }).toData();
+    }
+  };
+  await attempt(async () => {
+    await beside;
+    return [];
+  });
   if (directory !== undefined) {
     const { ledger, error } = result;
-    files.push(
-      ...(await directory.finish({ status: statusOf(error), ledger, ...(error === undefined ? {} : { error }) })),
+    await attempt(() =>
+      directory.finish({ status: statusOf(error), ledger, ...(error === undefined ? {} : { error }) }),
     );
   }
-  if (options.trace !== undefined) {
-    await writeFileAtomic(options.trace, chromeTrace(result.ledger, plan.name));
-    files.push(options.trace);
+  const { trace } = options;
+  if (trace !== undefined) {
+    await attempt(async () => {
+      await writeFileAtomic(trace, chromeTrace(result.ledger, plan.name));
+      return [trace];
+    });
   }
-  return { result, files };
+  return { result: failure === undefined ? result : { ...result, ok: false, error: result.error ?? failure }, files };
 }
 
 /** Beside the run, and told when it is found out; a recipe without a lock loads nothing for it. */
@@ -154,11 +187,14 @@ function runWith(
   directory: RunDirectory | undefined,
 ): Promise<RunResultRecord> {
   const { onEvent, signal, origin, spans, pools } = options;
+  const answering = chainsOf(plan).main.completion;
   return runPlan(options.out === undefined ? withoutOverlay(plan) : plan, {
     items: options.items,
     verify: fitVerifier(onEvent),
     onEvent: (event) => {
-      if (event.type === 'text') directory?.addText(event.item, event.piece);
+      // Of several answers that grow at once, what stays of a run that is stopped is that of the record's text.
+      const isAnswer = event.type === 'text' && (answering === undefined || answering.startsWith(`${event.node}.`));
+      if (isAnswer) directory?.addText(event.item, event.piece);
       onEvent?.(event);
     },
     onItem: (record: ItemRecord) => directory?.addItem(record),

@@ -62,7 +62,20 @@ export interface RunMetrics {
   readonly totalTokensPerSecond: number;
 }
 
-/** Result of one item of a run. */
+/** One completion of an item, with the prompt it answers. */
+export interface CompletionRecord {
+  readonly text: string;
+  readonly images: readonly ImageInfo[];
+  readonly prompt?: string;
+  readonly promptIds?: readonly number[];
+  readonly generatedIds: readonly number[];
+  readonly metrics: RunMetrics;
+}
+
+/**
+ * Result of one item of a run. Text, prompt, ids, images and metrics are those of one answer: the first output that
+ * shows text, and what it descends from.
+ */
 export interface ItemRecord {
   readonly index: number;
   readonly ok: boolean;
@@ -74,6 +87,8 @@ export interface ItemRecord {
   readonly generatedIds?: readonly number[];
   readonly text?: string;
   readonly metrics?: RunMetrics;
+  /** Every completion by its reference (`decode.text`), in recipes that have several. */
+  readonly completions?: Readonly<Record<string, CompletionRecord>>;
   /** Whether the vision embeddings were known; absent in runs that cache none and for items without a picture. */
   readonly embeddings?: 'hit' | 'miss';
 }

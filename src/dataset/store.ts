@@ -4,10 +4,11 @@
  * disk can leave, is cut off when the store is opened again.
  */
 import { createReadStream, readFileSync } from 'node:fs';
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { VlmError } from '../contracts/errors.js';
 import { writeFileAtomic } from '../util/atomic-write.js';
+import { makeFolders } from '../util/folders.js';
 
 export const RESULTS = 'results.jsonl';
 const LOCK = '.vlm-run.lock';
@@ -59,7 +60,7 @@ export class ResultStore {
     resume: boolean,
     about = 'dataset.json',
   ): Promise<ResultStore> {
-    await mkdir(folder, { recursive: true }).catch((cause: unknown) => {
+    await makeFolders(folder).catch((cause: unknown) => {
       throw unwritable(folder, cause);
     });
     await takeLock(folder);

@@ -6,7 +6,7 @@ import { VlmError } from '../contracts/errors.js';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-const HUB_ID = /^(?:[\w.-]+\/)?[\w.-]+$/;
+const HUB_ID = /^(?:\w[\w.-]*\/)?\w[\w.-]*$/;
 const COMMIT = /^[0-9a-f]{40}$/;
 
 /** Where the cache lies: HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME/hub, XDG_CACHE_HOME/huggingface/hub, ~/.cache. */
@@ -18,21 +18,21 @@ export function hubCache(env: Environment = process.env): string {
   return isAbsolute(expanded) ? expanded : join(process.cwd(), expanded);
 }
 
-/** Checks `org/name`. Throws OPTION_INVALID: an id becomes a path and a URL. */
-export function checkHubId(id: string): string {
+/** Checks `org/name`. Throws OPTION_INVALID: an id becomes a path and a URL. `where`: who gave it. */
+export function checkHubId(id: string, where = 'model.hub'): string {
   if (!HUB_ID.test(id) || id.includes('..') || id.includes('--')) {
     throw new VlmError('OPTION_INVALID', {
       what: 'This is not the id of a model on the Hugging Face hub',
       expected: '`owner/name`, such as OpenGVLab/InternVL2_5-1B',
       received: JSON.stringify(id),
-      where: 'model.hub',
+      where,
     });
   }
   return id;
 }
 
 /** Checks a branch, tag or commit. Throws OPTION_INVALID. */
-export function checkRevision(revision: string): string {
+export function checkRevision(revision: string, where = 'model.revision'): string {
   if (
     !/^[\w./-]+$/.test(revision) ||
     revision.split('/').some((part) => part === '..' || part === '.' || part === '')
@@ -41,7 +41,7 @@ export function checkRevision(revision: string): string {
       what: 'This is not a revision',
       expected: 'a branch, a tag or a commit of 40 hexadecimal digits',
       received: JSON.stringify(revision),
-      where: 'model.revision',
+      where,
     });
   }
   return revision;

@@ -3,13 +3,15 @@
  * against the digest that the hub gives (SHA-256 of large files, the git blob id of small ones).
  */
 import { createHash } from 'node:crypto';
-import { createWriteStream, existsSync } from 'node:fs';
-import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { createWriteStream, existsSync, rmSync } from 'node:fs';
+import { rename, rm, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { downloadFile, listFiles, modelInfo } from '@huggingface/hub';
 import { VlmError } from '../contracts/errors.js';
+import { writeFileAtomic } from '../util/atomic-write.js';
+import { makeFolders } from '../util/folders.js';
 import { checkHubId, checkRevision, type Environment, hubCache, repoFolder } from './hub.js';
 
 export interface PullOptions {
@@ -19,6 +21,8 @@ export interface PullOptions {
   readonly env?: Environment;
   readonly onFile?: (file: PulledFile) => void;
   readonly onProgress?: (path: string, done: number, total: number) => void;
+  /** Stops the pull at once. What is whole stays; nothing half is left. */
+  readonly signal?: AbortSignal;
 }
 
 export interface PulledFile {
@@ -48,6 +52,19 @@ interface RepoFile {
 interface Access {
   readonly hubUrl?: string;
   readonly accessToken?: string;
+  readonly fetch: typeof fetch;
+}
+
+/** What is pulled, from where, and into what. */
+interface Pull {
+  readonly hub: string;
+  readonly revision: string;
+  readonly access: Access;
+  readonly cache: string;
+  /** The model's folder in the cache. */
+  readonly repo: string;
+  readonly signal: AbortSignal;
+  readonly onProgress: PullOptions['onProgress'];
 }
 
 /** What a run reads: configuration, tokenizer, templates, ONNX programs and their weights. */
@@ -55,26 +72,38 @@ const WANTED = /(^|\/)[^/]+\.(json|jinja|onnx|onnx[._]data)$|(^|\/)[^/]*\.onnx[.
 /** Indices of weights in other formats. */
 const UNWANTED = /\.(safetensors|bin)\.index\.json$/;
 
-/** Downloads a model into the cache. Throws DOWNLOAD_FAILED, OPTION_INVALID. */
+/** Files on their way, under names that nothing takes for whole ones. */
+const partials = new Set<string>();
+
+/** Before the process is ended by force. */
+export function giveUpPulls(): void {
+  for (const path of partials) rmSync(path, { force: true });
+}
+
+/** Downloads a model into the cache. Throws DOWNLOAD_FAILED, OPTION_INVALID, OUTPUT_UNWRITABLE, CANCELLED. */
 export async function pullModel(id: string, options: PullOptions = {}): Promise<PullResult> {
-  const hub = checkHubId(id);
-  const revision = checkRevision(options.revision ?? 'main');
+  const hub = checkHubId(id, 'models pull');
+  const revision = checkRevision(options.revision ?? 'main', 'models pull');
   const env = options.env ?? process.env;
   refuseOffline(env);
-  const access = accessOf(env);
-  const repo = repoFolder(hubCache(env), hub);
-  const commit = await resolveCommit(hub, revision, access);
-  const { wanted, skipped } = await listRepo(hub, commit, access, options.all === true);
+  const signal = options.signal ?? new AbortController().signal;
+  const cache = hubCache(env);
+  const access = accessOf(env, signal);
+  const repo = repoFolder(cache, hub);
+  const named: Pull = { hub, revision, access, cache, repo, signal, onProgress: options.onProgress };
+  const commit = await resolveCommit(named);
+  const pull: Pull = { ...named, revision: commit };
+  const { wanted, skipped } = await listRepo(pull, options.all === true);
   const folder = join(repo, 'snapshots', commit);
   const files: PulledFile[] = [];
   for (const file of wanted) {
-    const cached = await storeFile(hub, commit, repo, folder, file, access, options.onProgress);
+    const cached = await asking(pull, () => storeFile(pull, folder, file));
     const pulled = { path: file.path, size: file.size, cached };
     options.onFile?.(pulled);
     files.push(pulled);
   }
   // Written last: a name in refs/ means that the snapshot is whole.
-  if (revision !== commit) await writeRef(repo, revision, commit);
+  if (revision !== commit) await writeFileAtomic(join(repo, 'refs', revision), commit);
   return { hub, revision, commit, folder, files, skipped };
 }
 
@@ -89,35 +118,43 @@ function refuseOffline(env: Environment): void {
   }
 }
 
-function accessOf(env: Environment): Access {
+function accessOf(env: Environment, signal: AbortSignal): Access {
   const endpoint = env['HF_ENDPOINT'];
-  const token = env['HF_TOKEN'];
+  const token = env['HF_TOKEN']?.trim();
+  // The hub client takes no other token, and would say so as if it were a defect.
+  if (token !== undefined && token !== '' && !token.startsWith('hf_')) {
+    throw new VlmError('DOWNLOAD_FAILED', {
+      what: 'HF_TOKEN is not a token of the hub',
+      expected: 'a text that begins with hf_',
+      hint: 'copy the token anew, or unset HF_TOKEN',
+    });
+  }
   return {
     ...(endpoint === undefined || endpoint === '' ? {} : { hubUrl: endpoint.replace(/\/+$/, '') }),
     ...(token === undefined || token === '' ? {} : { accessToken: token }),
+    fetch: (input, init) => fetch(input, { ...init, signal }),
   };
 }
 
-async function resolveCommit(hub: string, revision: string, access: Access): Promise<string> {
-  const info = await asking(hub, revision, () =>
-    modelInfo({ name: hub, revision, additionalFields: ['sha'], ...access }),
-  );
+async function resolveCommit(pull: Pull): Promise<string> {
+  const { hub, revision, access } = pull;
+  const info = await asking(pull, () => modelInfo({ name: hub, revision, additionalFields: ['sha'], ...access }));
   const { sha } = info;
   if (typeof sha !== 'string' || !/^[0-9a-f]{40}$/.test(sha)) {
-    throw failed('The hub did not say which commit the revision is', hub, revision, String(sha));
+    throw failed('The hub did not say which commit the revision is', pull, String(sha));
   }
   return sha;
 }
 
-async function listRepo(hub: string, commit: string, access: Access, all: boolean) {
+async function listRepo(pull: Pull, all: boolean) {
+  const { hub, revision, access } = pull;
   const wanted: RepoFile[] = [];
   const skipped: string[] = [];
-  await asking(hub, commit, async () => {
-    for await (const entry of listFiles({ repo: hub, revision: commit, recursive: true, ...access })) {
+  await asking(pull, async () => {
+    for await (const entry of listFiles({ repo: hub, revision, recursive: true, ...access })) {
       if (entry.type !== 'file') continue;
       const { path, size, oid, lfs } = entry;
-      if (!isInside(path))
-        throw failed('A file of the repository has an unsafe name', hub, commit, JSON.stringify(path));
+      if (!isInside(path)) throw failed('A file of the repository has an unsafe name', pull, JSON.stringify(path));
       if (!all && (!WANTED.test(path) || UNWANTED.test(path))) skipped.push(path);
       else if (lfs !== undefined) wanted.push({ path, size: lfs.size, sha256: lfs.oid });
       else wanted.push({ path, size, ...(oid === undefined ? {} : { oid }) });
@@ -133,25 +170,17 @@ function isInside(path: string): boolean {
 }
 
 /** Stores one file as blob and link, as other Hugging Face tools do. true when it was there already. */
-async function storeFile(
-  hub: string,
-  commit: string,
-  repo: string,
-  folder: string,
-  file: RepoFile,
-  access: Access,
-  onProgress: PullOptions['onProgress'],
-): Promise<boolean> {
+async function storeFile(pull: Pull, folder: string, file: RepoFile): Promise<boolean> {
   const pointer = join(folder, file.path);
   if (existsSync(pointer)) return true;
   const name = file.sha256 ?? file.oid;
   if (name === undefined || !/^[0-9a-f]{40,64}$/.test(name)) {
-    throw failed('The hub gave no digest of a file', hub, commit, file.path);
+    throw failed('The hub gave no digest of a file', pull, file.path);
   }
-  const blob = join(repo, 'blobs', name);
+  const blob = join(pull.repo, 'blobs', name);
   const there = existsSync(blob);
-  if (!there) await download(hub, commit, blob, file, access, onProgress);
-  await mkdir(dirname(pointer), { recursive: true });
+  if (!there) await download(pull, blob, file);
+  await makeFolders(dirname(pointer));
   // Renamed into place: a link to a blob that was deleted is replaced, and two pulls at once give the same link.
   const link = `${pointer}.${process.pid}.link`;
   await rm(link, { force: true });
@@ -160,65 +189,72 @@ async function storeFile(
   return there;
 }
 
-async function download(
-  hub: string,
-  commit: string,
-  blob: string,
-  file: RepoFile,
-  access: Access,
-  onProgress: PullOptions['onProgress'],
-): Promise<void> {
-  await mkdir(dirname(blob), { recursive: true });
+async function download(pull: Pull, blob: string, file: RepoFile): Promise<void> {
+  const { hub, revision, access, signal, onProgress } = pull;
+  await makeFolders(dirname(blob));
   const partial = `${blob}.${process.pid}.incomplete`;
   const hash = file.sha256 === undefined ? createHash('sha1') : createHash('sha256');
   if (file.sha256 === undefined) hash.update(`blob ${file.size}\0`);
   let done = 0;
+  partials.add(partial);
   try {
-    await asking(hub, commit, async () => {
-      const content = await downloadFile({ repo: hub, revision: commit, path: file.path, ...access });
-      if (content === null) throw failed('A listed file is not there', hub, commit, file.path);
-      const counted = async function* (chunks: AsyncIterable<Uint8Array>) {
-        for await (const chunk of chunks) {
-          hash.update(chunk);
-          done += chunk.length;
-          onProgress?.(file.path, done, file.size);
-          yield chunk;
-        }
-      };
-      await pipeline(Readable.from(content.stream()), counted, createWriteStream(partial));
-    });
+    const content = await downloadFile({ repo: hub, revision, path: file.path, ...access });
+    if (content === null) throw failed('A listed file is not there', pull, file.path);
+    const counted = async function* (chunks: AsyncIterable<Uint8Array>) {
+      for await (const chunk of chunks) {
+        hash.update(chunk);
+        done += chunk.length;
+        onProgress?.(file.path, done, file.size);
+        yield chunk;
+      }
+    };
+    await pipeline(Readable.from(content.stream()), counted, createWriteStream(partial), { signal });
     const digest = hash.digest('hex');
     if (digest !== (file.sha256 ?? file.oid)) {
-      throw failed('A downloaded file is damaged', hub, commit, `${file.path}: ${done} bytes with digest ${digest}`);
+      throw failed('A downloaded file is damaged', pull, `${file.path}: ${done} bytes with digest ${digest}`);
     }
     await rename(partial, blob);
-  } catch (error) {
+  } finally {
     await rm(partial, { force: true });
-    throw error;
+    partials.delete(partial);
   }
 }
 
-async function writeRef(repo: string, revision: string, commit: string): Promise<void> {
-  const path = join(repo, 'refs', revision);
-  await mkdir(dirname(path), { recursive: true });
-  await writeFile(path, commit);
-}
-
-/** Wraps what the hub client throws: once, with what to do about the usual causes. */
-async function asking<T>(hub: string, revision: string, action: () => Promise<T>): Promise<T> {
+/** Wraps what the hub client and the file system throw: once, with what to do about the usual causes. */
+async function asking<T>(pull: Pull, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (error) {
+    if (pull.signal.aborted) {
+      throw new VlmError('CANCELLED', {
+        what: `Pulling ${pull.hub} was interrupted`,
+        hint: 'pull it again to go on: files that are whole stay',
+      });
+    }
     if (error instanceof VlmError) throw error;
+    if (isOfFiles(error)) {
+      throw new VlmError('OUTPUT_UNWRITABLE', {
+        what: `${pull.hub} cannot be stored`,
+        received: error.message,
+        where: pull.cache,
+        hint: 'make room there, or set HF_HOME or HF_HUB_CACHE to another folder',
+        cause: error,
+      });
+    }
     const status = statusOf(error);
     throw new VlmError('DOWNLOAD_FAILED', {
-      what: `${hub} could not be fetched`,
+      what: `${pull.hub} could not be fetched`,
       received: status === undefined ? reasonOf(error) : `status ${status} from the hub`,
-      where: `${hub} at ${revision}`,
+      where: `${pull.hub} at ${pull.revision}`,
       hint: hintFor(status),
       cause: error,
     });
   }
+}
+
+/** Errors of the network come inside of others; those of files come as they are. */
+function isOfFiles(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error && 'code' in error && !('address' in error);
 }
 
 function statusOf(error: unknown): number | undefined {
@@ -236,16 +272,18 @@ function hintFor(status: number | undefined): string {
   if (status === 401 || status === 403) {
     return 'check the name; for a private or gated model accept its terms on the hub and set HF_TOKEN';
   }
-  if (status === 404) return 'check the name of the model and the revision';
+  if (status === 404) return 'check the name of the model (owner/name) and the revision';
+  if (status === 429)
+    return 'the hub wants fewer requests: wait a few minutes and pull again; HF_TOKEN raises the limit';
   if (status === undefined) return 'check the network; HF_ENDPOINT names another hub';
   return 'try again later';
 }
 
-function failed(what: string, hub: string, revision: string, received: string): VlmError {
+function failed(what: string, pull: Pull, received: string): VlmError {
   return new VlmError('DOWNLOAD_FAILED', {
     what,
     received,
-    where: `${hub} at ${revision}`,
+    where: `${pull.hub} at ${pull.revision}`,
     hint: 'pull the model again',
   });
 }

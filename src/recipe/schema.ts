@@ -115,7 +115,8 @@ function topProperties(registry: Registry): JsonSchema {
     },
     outputs: {
       type: 'object',
-      description: 'What the run gives back: a name for each node output that is wanted.',
+      description:
+        'What the run gives back: a name for each node output that is wanted. One text is printed alone, several each under its name.',
       examples: [{ answer: '$fuse.answer' }],
       propertyNames: { pattern: NAME },
       additionalProperties: {

@@ -1,9 +1,8 @@
-/** Phase 3: `--set path=value` and `--device name=kind:ids`, as changes of the tree. Each argument is a text of its own. */
+/** Phase 3: `--set path=value`, as a change of the tree. Each argument is a text of its own; `--device` is beside this. */
 
-import { mergeMaps } from './merge.js';
 import { parseYaml } from './parse.js';
 import { Problems } from './problems.js';
-import { deviceManifest, nodeManifest, type Registry } from './registry.js';
+import { nodeManifest, type Registry } from './registry.js';
 import {
   type DocumentPath,
   findNode,
@@ -215,84 +214,4 @@ function putItem(
   if (made === null) return null;
   items[index] = made;
   return { kind: 'list', span, items };
-}
-
-const DEVICE = /^(?:([^=]*)=)?([^:=]*)(?::(.*))?$/;
-
-/** Applies one `--device`: `main=ai100:0,1`, or `ai100:0` for every device of the recipe. */
-export function applyDevice(tree: SourceMap, file: SourceFile, registry: Registry, problems: Problems): SourceMap {
-  const match = DEVICE.exec(file.text.trim());
-  const kind = match?.[2]?.trim() ?? '';
-  const whole: Span = { file, start: 0, end: file.text.length };
-  if (match === null || kind === '') {
-    problems.add('E_SET', `"${file.text}" is not name=kind or name=kind:ids`, {
-      at: whole,
-      hint: 'for example main=ai100:0,1',
-    });
-    return tree;
-  }
-  const known = [...(mapAt(tree, 'devices')?.entries.keys() ?? [])];
-  const name = match[1]?.trim();
-  if (name !== undefined && !known.includes(name)) {
-    problems.add('E_UNKNOWN_DEVICE', `the recipe has no device "${name}"`, {
-      at: part(file, name),
-      path: `devices.${name}`,
-      hint: didYouMean(name, known, 'devices'),
-    });
-    return tree;
-  }
-  const manifest = deviceManifest(registry, kind);
-  const kindAt = part(file, kind, file.text.indexOf('=') + 1);
-  if (manifest === undefined) {
-    problems.add('E_UNKNOWN_DEVICE_KIND', `unknown device kind "${kind}"`, {
-      at: kindAt,
-      path: `devices.${name ?? ''}`,
-      hint: didYouMean(
-        kind,
-        registry.devices.map((m) => m.kind),
-        'kinds',
-      ),
-    });
-    return tree;
-  }
-  const entries = new Map<string, SourceEntry>([
-    ['kind', { key: kindAt, value: { kind: 'scalar', span: kindAt, value: kind } }],
-  ]);
-  if (match[3] !== undefined) {
-    const idsAt: Span = { file, start: file.text.indexOf(':') + 1, end: file.text.length };
-    const ids = parseIds(match[3]);
-    if (ids === null || !Object.hasOwn(manifest.options, 'ids')) {
-      const message = ids === null ? `"${match[3]}" is not a list of ids` : `${kind} devices have no ids`;
-      problems.add('E_SET', message, { at: idsAt, hint: ids === null ? 'write 0 or 0,1 or 0-3' : `write ${kind}` });
-      return tree;
-    }
-    const items = ids.map((id): SourceNode => ({ kind: 'scalar', span: idsAt, value: id }));
-    entries.set('ids', { key: idsAt, value: { kind: 'list', span: idsAt, items } });
-  }
-  const device: SourceMap = { kind: 'map', span: whole, entries };
-  const targets = name === undefined ? known : [name];
-  const devices = new Map(targets.map((t): [string, SourceEntry] => [t, { key: kindAt, value: device }]));
-  const over = new Map<string, SourceEntry>([
-    ['devices', { key: whole, value: { kind: 'map', span: whole, entries: devices } }],
-  ]);
-  return { ...mergeMaps(tree, { kind: 'map', span: whole, entries: over }, problems), span: tree.span };
-}
-
-function part(file: SourceFile, text: string, from = 0): Span {
-  const start = Math.max(0, file.text.indexOf(text, from));
-  return { file, start, end: start + text.length };
-}
-
-/** `0,1` or `0-3` or a mixture; null when it is neither. */
-function parseIds(text: string): readonly number[] | null {
-  const ids: number[] = [];
-  for (const piece of text.split(',')) {
-    const match = /^\s*(\d{1,6})(?:-(\d{1,6}))?\s*$/.exec(piece);
-    if (match === null) return null;
-    const from = Number(match[1]);
-    const to = Number(match[2] ?? match[1]);
-    if (to < from || to - from > 1000) return null;
-    for (let id = from; id <= to; id++) ids.push(id);
-  }
-  return new Set(ids).size === ids.length ? ids : null;
 }

@@ -151,51 +151,45 @@ class Execution {
 
   async #runChunk(chunk: readonly ItemState[]): Promise<void> {
     const done = new Map<string, Promise<void>>();
-    for (const [order, node] of this.#plan.nodes.entries()) {
+    for (const node of this.#plan.nodes) {
       const before = node.after.map((name) => done.get(name));
       done.set(
         node.name,
-        Promise.all(before).then(() => this.#runNode(node, order, chunk)),
+        Promise.all(before).then(() => this.#runNode(node, chunk)),
       );
     }
     await Promise.all(done.values());
   }
 
-  async #runNode(node: PlanNode, order: number, chunk: readonly ItemState[]): Promise<void> {
+  async #runNode(node: PlanNode, chunk: readonly ItemState[]): Promise<void> {
     if (this.#cancelled) for (const item of chunk) item.fail(cancelledError());
     const alive = chunk.filter((item) => item.error === undefined);
     if (alive.length === 0) return;
     this.#emit({ type: 'stage', node: node.name, state: 'start', at: this.#now() });
     // Host workers take one item each, side by side; a program takes the chunk as a batch.
     const groups = laneOf(node) === HOST ? alive.map((item) => [item]) : [alive];
-    await Promise.all(groups.map((group) => this.#runGroup(node, order, group)));
+    await Promise.all(groups.map((group) => this.#runGroup(node, group)));
     this.#emit({ type: 'stage', node: node.name, state: 'end', at: this.#now() });
   }
 
-  async #runGroup(node: PlanNode, order: number, group: readonly ItemState[]): Promise<void> {
+  async #runGroup(node: PlanNode, group: readonly ItemState[]): Promise<void> {
     try {
       const reply = await this.#submit(node, group);
       if (reply.error !== undefined) throw VlmError.fromData(reply.error);
-      for (const [i, item] of group.entries()) await this.#settle(node, order, item, reply.results?.[i], reply);
+      for (const [i, item] of group.entries()) await this.#settle(node, item, reply.results?.[i], reply);
     } catch (error) {
       const data = this.#locate(node, error);
       for (const item of group) item.fail(data);
     }
   }
 
-  async #settle(
-    node: PlanNode,
-    order: number,
-    item: ItemState,
-    result: ItemResult | undefined,
-    clock: ReplyClock,
-  ): Promise<void> {
+  async #settle(node: PlanNode, item: ItemState, result: ItemResult | undefined, clock: ReplyClock): Promise<void> {
     if (result === undefined) {
       item.fail(new VlmError('INTERNAL', { what: `Node "${node.name}" answered without a result` }).toData());
     } else if (!result.ok) {
       item.fail(this.#locate(node, VlmError.fromData(result.error)));
     } else {
-      item.store(node, order, result.outputs, clock);
+      item.store(node, result.outputs, clock);
       try {
         await this.#r.verify?.(this.#plan, node, result.outputs);
       } catch (error) {

@@ -3,7 +3,8 @@ import { type ErrorData, VlmError } from '../contracts/errors.js';
 import type { NodeOutputs } from '../contracts/node.js';
 import type { CompletionValue, ImageInfo, PortValue } from '../contracts/ports.js';
 import type { Plan, PlanNode, Reference } from '../contracts/recipe.js';
-import type { ItemRecord, RunMetrics } from '../contracts/record.js';
+import type { CompletionRecord, ItemRecord, RunMetrics } from '../contracts/record.js';
+import { type Chain, chainsOf, refKey } from './chains.js';
 import { holdsTensor, type KeptPorts } from './kept.js';
 import { type LaneKey, laneOf } from './lanes.js';
 import type { TaskInput, TaskInputs } from './protocol.js';
@@ -13,10 +14,6 @@ import { copyValue } from './values.js';
 export type RunItem = Readonly<Record<string, PortValue | readonly PortValue[]>>;
 
 type Value = PortValue | readonly PortValue[];
-
-export function refKey(ref: Reference): string {
-  return ref.from === 'input' ? `$${ref.name}` : `${ref.node}.${ref.port}`;
-}
 
 /** Reads a value, but in no worker: an output of the recipe. */
 const OUTSIDE: LaneKey = 'main';
@@ -41,6 +38,17 @@ export interface ReplyClock {
   readonly threadOrigin: number;
 }
 
+interface Prompt {
+  readonly text: string;
+  readonly ids: readonly number[];
+  readonly visionTokens: number;
+}
+
+interface Completion {
+  readonly value: CompletionValue;
+  readonly ttftMs: number;
+}
+
 export class ItemState {
   readonly index: number;
   error: ErrorData | undefined;
@@ -51,10 +59,11 @@ export class ItemState {
   readonly #startedAt: number;
   /** Ids of values that workers keep for this item, and the lanes of those workers. */
   readonly #kept = new Map<string, LaneKey>();
-  #images: readonly ImageInfo[] = [];
-  #prompt: { readonly text: string; readonly ids: readonly number[]; readonly visionTokens: number } | undefined;
-  #embeddings: 'hit' | 'miss' | undefined;
-  #completion: { readonly order: number; readonly value: CompletionValue; readonly ttftMs: number } | undefined;
+  /** What the record will say, by the key of the value it was seen in: values themselves go on to their consumers. */
+  readonly #images = new Map<string, readonly ImageInfo[]>();
+  readonly #prompts = new Map<string, Prompt>();
+  readonly #embeddings = new Map<string, 'hit' | 'miss'>();
+  readonly #completions = new Map<string, Completion>();
 
   /**
    * `staysIn`: whether a worker of that lane meets its own values again. `startedAt`: since when the item's first token
@@ -136,27 +145,27 @@ export class ItemState {
     return lanes;
   }
 
-  /** Keeps what a node gave, as far as anybody wants it. `order`: the node's place in the plan. */
-  store(node: PlanNode, order: number, outputs: NodeOutputs, clock: ReplyClock): void {
+  /** Keeps what a node gave, as far as anybody wants it. */
+  store(node: PlanNode, outputs: NodeOutputs, clock: ReplyClock): void {
     for (const [port, value] of Object.entries(outputs)) {
       const key = `${node.name}.${port}`;
       const stays = this.#kept.get(keptId(this.index, key, laneOf(node)));
       const wanted = (this.#remaining.get(key) ?? []).some((lane) => lane !== stays);
       if (wanted) this.#values.set(key, value);
-      this.#note(order, value, clock);
+      this.#note(key, value, clock);
     }
   }
 
-  #note(order: number, value: PortValue, clock: ReplyClock): void {
-    if (value.kind === 'pixels') this.#images = value.images;
-    if (value.kind === 'embeddings') this.#embeddings = value.cache ?? this.#embeddings;
+  #note(key: string, value: PortValue, clock: ReplyClock): void {
+    if (value.kind === 'pixels') this.#images.set(key, value.images);
+    if (value.kind === 'embeddings' && value.cache !== undefined) this.#embeddings.set(key, value.cache);
     if (value.kind === 'tokens') {
-      this.#prompt = { text: value.text, ids: Array.from(value.ids), visionTokens: value.visionTokens };
+      this.#prompts.set(key, { text: value.text, ids: Array.from(value.ids), visionTokens: value.visionTokens });
     }
-    if (value.kind === 'completion' && order >= (this.#completion?.order ?? 0)) {
+    if (value.kind === 'completion') {
       const ttftMs = value.firstTokenAt - clock.timeOrigin + clock.threadOrigin - this.#startedAt;
       // The next consumer may take the buffer of the ids away.
-      this.#completion = { order, value: { ...value, ids: value.ids.slice() }, ttftMs };
+      this.#completions.set(key, { value: { ...value, ids: value.ids.slice() }, ttftMs });
     }
   }
 
@@ -167,32 +176,59 @@ export class ItemState {
       if (value === undefined) continue;
       outputs[name] = isList(value) ? { kind: 'json', value } : value;
     }
-    const metrics = this.#metrics();
-    const answer = Object.values(outputs).flatMap((o) => ('text' in o ? [o.text] : []));
-    const text = answer[0] ?? this.#completion?.value.text;
+    const { answer, main } = chainsOf(plan);
+    const shown = outputs[answer ?? ''];
+    const completion = this.#completions.get(main.completion ?? '');
+    const text = shown !== undefined && 'text' in shown ? shown.text : completion?.value.text;
+    const embeddings = this.#embeddings.get(main.embeddings ?? '');
+    const completions = this.#everyCompletion(plan);
     return {
       index: this.index,
       ok: this.error === undefined,
       ...(this.error === undefined ? {} : { error: this.error }),
       ...(this.error === undefined ? { outputs } : {}),
-      images: this.#images,
-      ...(this.#prompt === undefined ? {} : { prompt: this.#prompt.text, promptIds: this.#prompt.ids }),
-      ...(this.#completion === undefined ? {} : { generatedIds: Array.from(this.#completion.value.ids) }),
+      images: this.#images.get(main.pixels ?? '') ?? [],
+      ...this.#promptOf(main),
+      ...(completion === undefined ? {} : { generatedIds: Array.from(completion.value.ids) }),
       ...(text === undefined ? {} : { text }),
-      ...(metrics === undefined ? {} : { metrics }),
-      ...(this.#embeddings === undefined ? {} : { embeddings: this.#embeddings }),
+      ...(completion === undefined ? {} : { metrics: this.#metrics(main, completion) }),
+      ...(completions === undefined ? {} : { completions }),
+      ...(embeddings === undefined ? {} : { embeddings }),
     };
   }
 
-  #metrics(): RunMetrics | undefined {
-    if (this.#completion === undefined) return undefined;
-    const { value, ttftMs } = this.#completion;
+  /** Every completion with its own prompt, where the plan has several. */
+  #everyCompletion(plan: Plan): Readonly<Record<string, CompletionRecord>> | undefined {
+    const { all } = chainsOf(plan);
+    if (all.length < 2) return undefined;
+    const entries = all.flatMap((chain): [string, CompletionRecord][] => {
+      const completion = this.#completions.get(chain.completion);
+      if (completion === undefined) return [];
+      const { text, ids } = completion.value;
+      const record = {
+        text,
+        images: this.#images.get(chain.pixels ?? '') ?? [],
+        ...this.#promptOf(chain),
+        generatedIds: Array.from(ids),
+        metrics: this.#metrics(chain, completion),
+      };
+      return [[chain.completion, record]];
+    });
+    return Object.fromEntries(entries);
+  }
+
+  #promptOf(chain: Chain): { readonly prompt?: string; readonly promptIds?: readonly number[] } {
+    const prompt = this.#prompts.get(chain.tokens ?? '');
+    return prompt === undefined ? {} : { prompt: prompt.text, promptIds: prompt.ids };
+  }
+
+  #metrics(chain: Chain, { value, ttftMs }: Completion): RunMetrics {
     const generated = value.ids.length;
     const rate = (tokens: number, ms: number): number => (tokens > 0 && ms > 0 ? (tokens / ms) * 1000 : 0);
     return {
       promptTokens: value.promptTokens,
-      visionTokens: this.#prompt?.visionTokens ?? 0,
-      tiles: this.#images.reduce((n, image) => n + image.tiles, 0),
+      visionTokens: this.#prompts.get(chain.tokens ?? '')?.visionTokens ?? 0,
+      tiles: (this.#images.get(chain.pixels ?? '') ?? []).reduce((n, image) => n + image.tiles, 0),
       generatedTokens: generated,
       finish: value.finish,
       ttftQefficientMs: value.prefillMs,

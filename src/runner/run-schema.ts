@@ -116,8 +116,21 @@ const ledger = record(
   ['swaps'],
 );
 
+const completion = record(
+  'A completion and the prompt it answers.',
+  {
+    text: text('What was generated.'),
+    images: list(image, 'Images of its prompt.'),
+    prompt: text('The rendered prompt with image tokens expanded.'),
+    promptIds: list(count('Token id.'), 'Token ids of the prompt.'),
+    generatedIds: list(count('Token id.'), 'Token ids that were generated.'),
+    metrics,
+  },
+  ['prompt', 'promptIds'],
+);
+
 const item = record(
-  'One item of the run.',
+  'One item of the run. Text, prompt, ids, images and metrics are those of its answer: the first output that shows text.',
   {
     index: count('Its number, from 0.'),
     ok: { type: 'boolean', description: 'Whether it got an answer.' },
@@ -129,8 +142,9 @@ const item = record(
     generatedIds: list(count('Token id.'), 'Token ids of the answer.'),
     text: text('The answer.'),
     metrics,
+    completions: map(completion, 'Every completion by its reference (node.port), in recipes that have several.'),
   },
-  ['error', 'outputs', 'prompt', 'promptIds', 'generatedIds', 'text', 'metrics'],
+  ['error', 'outputs', 'prompt', 'promptIds', 'generatedIds', 'text', 'metrics', 'completions'],
 );
 
 const diagnostic = record(

@@ -5,12 +5,13 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { createGzip } from 'node:zlib';
 import { VlmError } from '../contracts/errors.js';
+import { makeFolders } from '../util/folders.js';
 import { checkNames, LIMITS, MANIFEST, type PackManifest } from './pack-format.js';
 import { MAX_FILE_BYTES, TAR_END, tarHeader, tarPadding } from './tar.js';
 
@@ -51,7 +52,7 @@ export async function writePack(request: PackRequest): Promise<WrittenPack> {
   const hash = createHash('sha256');
   let bytes = 0;
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolders(folder);
     await removeStale(request.path);
     const file = await (request.openFile ?? ((path: string) => open(path, 'wx')))(part);
     try {

@@ -13,6 +13,7 @@ import { createGunzip } from 'node:zlib';
 import { VlmError } from '../contracts/errors.js';
 import { cacheFolder } from '../devices/ai100/compile/cache.js';
 import { rememberedDigest } from '../devices/ai100/compile/digests.js';
+import { makeFolders } from '../util/folders.js';
 import { LIMITS, MANIFEST, type PackManifest, packInvalid, parseManifest, RECIPE } from './pack-format.js';
 import { isAlive, sortedNames } from './packer.js';
 import { type TarVisitor, walkTar } from './tar.js';
@@ -217,7 +218,7 @@ async function extract(
   const id = folder.slice(-40);
   const draft = join(packs, `.draft-${id}-${HOST}-${process.pid}-${randomBytes(4).toString('hex')}`);
   try {
-    await mkdir(packs, { recursive: true });
+    await makeFolders(packs);
     await removeLeftovers(packs);
     await checkRoom(packs, manifest);
     await mkdir(draft);
@@ -252,7 +253,7 @@ class Extraction extends Inspection {
     super.begin(name, size);
     const path = join(this.#folder, name);
     try {
-      await mkdir(dirname(path), { recursive: true });
+      await makeFolders(dirname(path));
       this.#file = await this.#open(path);
     } catch (error) {
       throw unwritable(error, path);

@@ -40,7 +40,10 @@ for (const [args, hint] of [
   [[recipe, '--input', 'imgae=x'], 'did you mean "image"'],
   [[recipe, '--input', 'image'], 'name=value'],
   [[recipe, '--input', 'prompt=-', '--input', 'prompt=@-'], 'Standard input'],
-  [['schema', 'recipes'], 'one of recipe, run'],
+  [['schema', 'recipes'], 'did you mean "recipe"'],
+  [['schema', 'lok'], 'did you mean "lock"'],
+  [['schema', 'pictures'], 'one of recipe, lock, run, sweep'],
+  [['validate', recipe, '--device', 'main'], 'main=cpu'],
   [['models', 'pul', 'owner/name'], 'did you mean "models pull"'],
   [['models', 'pull', '--revison'], 'did you mean --revision'],
   [['cache', 'lss'], 'did you mean ls'],
@@ -143,11 +146,15 @@ test('graph shows what a node is described as, whatever is in it', async () => {
 });
 
 test('schema prints the schemas that ship', async () => {
-  for (const which of ['recipe', 'run']) {
-    const { code, out } = await cli(['schema', which]);
+  const folder = join(packageRoot(), 'schemas');
+  const files = readdirSync(folder).filter((name) => name.endsWith('.schema.json'));
+  assert.ok(files.length >= 4);
+  for (const file of files) {
+    const { code, out } = await cli(['schema', file.replace('.schema.json', '')]);
     assert.is(code, 0);
-    assert.is(out, readFileSync(join(packageRoot(), 'schemas', `${which}.schema.json`), 'utf8'));
+    assert.is(out, readFileSync(join(folder, file), 'utf8'));
   }
+  assert.is((await cli(['schema'])).out, readFileSync(join(folder, 'recipe.schema.json'), 'utf8'));
 });
 
 test('devices lists every kind, cards as unavailable with the reason', async () => {

@@ -5,18 +5,25 @@ import { Progress } from '../../src/cli/progress.js';
 
 const test = suite('progress');
 
-function fakeIo(terminals: { out?: boolean; err?: boolean } = {}): Io & { outText: string; errText: string } {
+type FakeIo = Io & { outText: string; errText: string; both: string };
+
+function fakeIo(streams: { out?: boolean; err?: boolean; meet?: boolean } = {}): FakeIo {
   const io = {
     outText: '',
     errText: '',
+    /** As one reads both on a screen. */
+    both: '',
     out: (text: string) => {
       io.outText += text;
+      io.both += text;
     },
     err: (text: string) => {
       io.errText += text;
+      io.both += text;
     },
-    outIsTerminal: terminals.out === true,
-    errIsTerminal: terminals.err === true,
+    outIsTerminal: streams.out === true,
+    errIsTerminal: streams.err === true,
+    outMeetsErr: streams.meet ?? (streams.out === true && streams.err === true),
     color: false,
     paint: makePaint(false),
     readerGone: false,
@@ -68,6 +75,55 @@ test('text of the answering node alone is streamed, up to the first markup', () 
   progress.handle(piece('other', 'elsewhere'));
   assert.is(io.outText, 'the circle ');
   assert.is(progress.printed, 'the circle ');
+});
+
+test('read as one text, the answer is not cut in two: what comes meanwhile waits for its end', () => {
+  const io = fakeIo({ meet: true });
+  const progress = new Progress(io, { quiet: false, streamNode: 'decode', label: 'answer: ' });
+  progress.handle(stage('encode', 'start', 0));
+  progress.handle(stage('encode', 'end', 20));
+  for (const [node, at] of [['decode', 20] as const]) progress.handle(stage(node, 'start', at));
+  progress.handle(piece('a red '));
+  progress.handle({ type: 'notice', message: 'warning: one' });
+  progress.handle(piece('circle'));
+  progress.handle(stage('decode', 'end', 47_220));
+  progress.stop();
+  io.out('\n');
+  progress.end();
+  assert.is(io.both, 'encode 20 ms\nanswer: a red circle\nwarning: one\ndecode 47.2 s\n');
+  assert.is(progress.printed, 'a red circle');
+});
+
+test('streams that never meet do not wait for each other', () => {
+  const io = fakeIo({ meet: false });
+  const progress = new Progress(io, { quiet: false, streamNode: 'decode' });
+  progress.handle(piece('half a'));
+  progress.handle({ type: 'notice', message: 'now' });
+  assert.is(io.errText, 'now\n');
+});
+
+test('what cannot wait breaks the line off, once', () => {
+  const io = fakeIo({ meet: true });
+  const progress = new Progress(io, { quiet: false, streamNode: 'decode' });
+  progress.handle(piece('half a'));
+  progress.interject('stopping');
+  progress.interject('stopping again');
+  progress.handle(piece(' line'));
+  progress.breakOff();
+  assert.is(io.both, 'half a\nstopping\nstopping again\n line\n');
+  assert.is(io.outText, 'half a line\n');
+});
+
+test('behind a pipe the line that is redrawn gives way to the answer', () => {
+  const io = fakeIo({ err: true, meet: true });
+  const progress = new Progress(io, { quiet: false, streamNode: 'decode' });
+  progress.handle(stage('decode', 'start', 0));
+  progress.handle(piece('half'));
+  const { errText } = io;
+  assert.ok(errText.endsWith('\r\u001b[K'));
+  progress.handle({ type: 'progress', node: 'decode', done: 1, total: 2, unit: 'tokens' });
+  assert.is(io.errText, errText);
+  progress.end();
 });
 
 test('an answer cannot steer the terminal; into a file it goes as it is', () => {

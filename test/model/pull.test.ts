@@ -7,7 +7,10 @@ import { pullModel } from '../../src/model/pull.js';
 import { cachedModels, reportModel } from '../../src/model/report.js';
 import { rejectionOf } from '../text/helpers.js';
 import { bytes, FILES, withHub } from './fake-hub.js';
-import { COMMIT } from './helpers.js';
+import { COMMIT, temporary } from './helpers.js';
+
+const filesBelow = (folder: string): readonly string[] =>
+  (readdirSync(folder, { recursive: true }) as string[]).filter((name) => !lstatSync(join(folder, name)).isDirectory());
 
 test('a pull fills the standard cache with what a run reads, and no more', async () => {
   await withHub(async (_hub, env) => {
@@ -95,6 +98,100 @@ test('what the hub refuses says what to do', async () => {
       return true;
     };
     assert.match((await rejectionOf(() => pullModel('org/m', { env }))).message, 'check the network');
+  });
+});
+
+for (const [status, hint] of [
+  [401, 'HF_TOKEN'],
+  [403, 'HF_TOKEN'],
+  [404, 'check the name'],
+  [429, 'wait'],
+  [500, 'try again later'],
+] as const) {
+  for (const at of ['/api/models/', '/tree/', '/resolve/']) {
+    test(`status ${status} at ${at}: what to do, and nothing that passes for whole`, async () => {
+      await withHub(async (hub, env) => {
+        hub.intercept = (path, response) => {
+          const isMeant = at === '/api/models/' ? !path.includes('/tree/') && path.startsWith(at) : path.includes(at);
+          if (isMeant) response.writeHead(status, { 'content-type': 'text/html' }).end('<html>no</html>');
+          return isMeant;
+        };
+        const error = await rejectionOf(() => pullModel('org/m', { env }));
+        assert.is(error.code, 'DOWNLOAD_FAILED');
+        // The client says of a file that is not there that it is not there.
+        if (!(status === 404 && at === '/resolve/')) assert.match(error.message, hint);
+        assert.equal(filesBelow(env['HF_HUB_CACHE']!), []);
+      });
+    });
+  }
+}
+
+test('a body that ends too early is not kept', async () => {
+  await withHub(async (hub, env) => {
+    for (const end of ['destroy', 'end'] as const) {
+      hub.intercept = (path, response) => {
+        if (!path.endsWith('/onnx/vision.onnx')) return false;
+        response.writeHead(200, { etag: '"x"', 'content-range': 'bytes 0-99999/100000' });
+        response.write('v'.repeat(500), () => response[end]());
+        return true;
+      };
+      assert.is((await rejectionOf(() => pullModel('org/m', { env }))).code, 'DOWNLOAD_FAILED');
+      const left = filesBelow(env['HF_HUB_CACHE']!);
+      assert.not.ok(
+        left.some((name) => /incomplete|vision|refs/.test(name)),
+        left.join(),
+      );
+    }
+    hub.intercept = () => false;
+    assert.is((await pullModel('org/m', { env })).files.length, 5);
+  });
+});
+
+test('what is no id of a model, no revision and no token never reaches the network', async () => {
+  await withHub(async (hub, env) => {
+    for (const id of ['', 'a/b/c', '../x', './x', 'a/..', 'a/ b', 'a b', '/a', 'a/', '-a/b', 'a--b/c', 'ä/b']) {
+      const { code, message } = await rejectionOf(() => pullModel(id, { env }));
+      assert.is(code, 'OPTION_INVALID', id);
+      assert.match(message, 'models pull');
+    }
+    for (const revision of ['', '..', 'a//b', 'a b']) {
+      assert.is((await rejectionOf(() => pullModel('org/m', { env, revision }))).code, 'OPTION_INVALID', revision);
+    }
+    const token = await rejectionOf(() => pullModel('org/m', { env: { ...env, HF_TOKEN: 'secret' } }));
+    assert.match(token.message, 'begins with hf_');
+    assert.not.match(token.message, 'secret');
+    assert.equal(hub.requests, []);
+  });
+});
+
+test('a cache that cannot be written is that, and no defect', async () => {
+  await withHub(async (_hub, env) => {
+    const file = join(temporary({ taken: 'x' }), 'taken');
+    for (const cache of [file, '/proc/vlm-run-none']) {
+      const error = await rejectionOf(() => pullModel('org/m', { env: { ...env, HF_HUB_CACHE: cache } }));
+      assert.is(error.code, 'OUTPUT_UNWRITABLE');
+      assert.match(error.message, 'HF_HUB_CACHE');
+    }
+  });
+});
+
+test('a signal stops a pull in the middle of a file: nothing half stays, what is whole does', async () => {
+  await withHub(async (hub, env) => {
+    const stop = new AbortController();
+    hub.intercept = (path, response) => {
+      if (!path.endsWith('/onnx/vision.onnx')) return false;
+      response.writeHead(200, { etag: '"x"', 'content-range': 'bytes 0-99999/100000' }).write('v'.repeat(500));
+      setTimeout(() => stop.abort(), 50);
+      return true;
+    };
+    const error = await rejectionOf(() => pullModel('org/m', { env, signal: stop.signal }));
+    assert.is(error.code, 'CANCELLED');
+    const left = filesBelow(env['HF_HUB_CACHE']!);
+    assert.not.ok(
+      left.some((name) => /incomplete|vision|refs/.test(name)),
+      left.join(),
+    );
+    assert.ok(left.some((name) => name.endsWith('config.json')));
   });
 });
 

@@ -133,6 +133,19 @@ test('--device: what is wrong, and where', async () => {
   assert.equal(await codes('main='), ['E_SET 1']);
 });
 
+test('--device: a name alone says what to write', async () => {
+  for (const [given, code] of [
+    ['main', 'E_SET'],
+    ['main:0', 'E_SET'],
+    ['mian', 'E_UNKNOWN_DEVICE_KIND'],
+  ] as const) {
+    const [problem] = (await device(given)).diagnostics;
+    assert.is(problem?.code, code);
+    assert.match(problem?.hint ?? '', 'main=cpu or main=ai100');
+  }
+  assert.match((await device('ai10')).diagnostics[0]?.hint ?? '', 'did you mean "ai100"');
+});
+
 test('--set works on what --device made', async () => {
   const { plan } = await run(BASE, { devices: ['main=ai100:1'], set: ['devices.main.num_cores=8'] });
   assert.is(plan?.devices['main']?.['num_cores'], 8);

@@ -6,6 +6,7 @@ import { VlmError } from '../../contracts/errors.js';
 import type { RecipeModel } from '../../contracts/recipe.js';
 import type { ModelReport } from '../../model/report.js';
 import { packageRoot } from '../../util/package-root.js';
+import { watchSignals } from '../signals.js';
 
 export interface ModelsDeps {
   /** Standard output: the report. */
@@ -182,19 +183,26 @@ function tenths(deps: ModelsDeps): (path: string, done: number, total: number) =
 }
 
 async function pull(id: string, flags: Flags, deps: ModelsDeps, json: boolean): Promise<void> {
-  const { pullModel } = await import('../../model/pull.js');
-  const result = await pullModel(id, {
-    ...(flags.revision === undefined ? {} : { revision: flags.revision }),
-    all: flags.all === true,
-    onProgress: tenths(deps),
-    onFile: ({ path, size: bytes, cached }) => deps.err(`${cached ? 'have' : 'got '} ${path}  ${size(bytes)}\n`),
-  });
-  if (json) {
-    deps.out(`${JSON.stringify(result, null, 2)}\n`);
-    return;
-  }
-  deps.out(`${result.folder}\n`);
-  if (result.skipped.length > 0) {
-    deps.err(`left out ${result.skipped.length} files that no run reads (--all fetches them)\n`);
+  const signals = watchSignals();
+  try {
+    const { giveUpPulls, pullModel } = await import('../../model/pull.js');
+    signals.onKill(giveUpPulls);
+    const result = await pullModel(id, {
+      ...(flags.revision === undefined ? {} : { revision: flags.revision }),
+      all: flags.all === true,
+      signal: signals.signal,
+      onProgress: tenths(deps),
+      onFile: ({ path, size: bytes, cached }) => deps.err(`${cached ? 'have' : 'got '} ${path}  ${size(bytes)}\n`),
+    });
+    if (json) {
+      deps.out(`${JSON.stringify(result, null, 2)}\n`);
+      return;
+    }
+    deps.out(`${result.folder}\n`);
+    if (result.skipped.length > 0) {
+      deps.err(`left out ${result.skipped.length} files that no run reads (--all fetches them)\n`);
+    }
+  } finally {
+    signals.release();
   }
 }

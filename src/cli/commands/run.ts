@@ -2,14 +2,14 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
+import type { ComposedRun } from '../../compose/run.js';
 import { VlmError } from '../../contracts/errors.js';
-import type { AnswerValue } from '../../contracts/ports.js';
 import type { Diagnostic, Plan } from '../../contracts/recipe.js';
-import type { ItemRecord, RunResultRecord } from '../../contracts/record.js';
+import type { RunResultRecord } from '../../contracts/record.js';
 import type { WorkerPools } from '../../runner/pool.js';
 import { addDatasetOptions, type DatasetFlags } from '../dataset-options.js';
 import { exitCodeOf, formatError } from '../failure.js';
-import { harmless, type Io } from '../io.js';
+import { type Io, isStandardStream } from '../io.js';
 import { Progress } from '../progress.js';
 import { addRecipeOptions, collect, compileAndTell, recipeArguments } from '../recipe-options.js';
 import { type SignalWatch, watchSignals } from '../signals.js';
@@ -83,30 +83,25 @@ interface Started {
 
 async function runWith(file: string, flags: RunFlags, io: Io, signals: SignalWatch, started: Started): Promise<number> {
   const { pools, origin, planning } = started;
-  const loading = Promise.all([import('../../compose/run.js'), import('../input-options.js')]);
+  refuseStandardStream(flags.trace);
+  const loading = Promise.all([import('../../compose/run.js'), import('../input-options.js'), import('../answer.js')]);
   loading.catch(() => undefined);
+  let note = (message: string): void => io.err(`${message}\n`);
+  signals.onFirst(() => {
+    if (flags.quiet !== true) note('stopping after the current call; press Ctrl-C again to stop at once');
+  });
   const { plan, compilation } = await compileAndTell(file, flags, io);
-  const [{ composedRun }, { readInputs }] = await loading;
+  const [{ composedRun }, { readInputs }, { streamedAnswer }] = await loading;
   const item = await readInputs(plan, flags, { signal: signals.signal });
   const { monotonicMs } = await import('../../runner/protocol.js');
   const ready = monotonicMs();
   const quiet = flags.quiet === true || (flags.json === true && !io.errIsTerminal);
-  const progress = new Progress(io, { quiet, streamNode: flags.json ? null : streamNode(plan) });
-  const controller = new AbortController();
-  const stop = (): void => controller.abort();
-  if (signals.interrupted) stop();
-  signals.onFirst(() => {
-    stop();
-    if (flags.quiet !== true) progress.note('stopping after the current call; press Ctrl-C again to stop at once');
-  });
-  // Nobody reads the answer any more: go on only for the run's record.
-  io.onReaderGone(() => {
-    if (flags.out === undefined) stop();
-  });
-  const { result, files } = await composedRun(plan, {
+  const progress = new Progress(io, { quiet, ...(flags.json === true ? { streamNode: null } : streamedAnswer(plan)) });
+  note = (message) => progress.interject(message);
+  const running = composedRun(plan, {
     items: [item],
     onEvent: (event) => progress.handle(event),
-    signal: controller.signal,
+    signal: stopSignal(io, signals, flags.out !== undefined),
     pools,
     warnings: compilation.diagnostics,
     recipeArguments: recipeArguments(flags),
@@ -120,61 +115,76 @@ async function runWith(file: string, flags: RunFlags, io: Io, signals: SignalWat
     onDirectory: (directory) =>
       signals.onKill(() => directory.flushSync({ status: 'cancelled', error: killed().toData() })),
   });
+  let composed: ComposedRun;
+  try {
+    composed = await running;
+  } catch (error) {
+    progress.breakOff();
+    throw error;
+  }
   progress.stop();
+  return tell(composed, { io, flags, plan, signals, progress, warnings: compilation.diagnostics });
+}
+
+/** Ctrl-C; and a reader that is gone: then only a run's record is a reason to go on. */
+function stopSignal(io: Io, signals: SignalWatch, keepsRecord: boolean): AbortSignal {
+  const controller = new AbortController();
+  const stop = (): void => controller.abort();
+  if (signals.interrupted) stop();
+  signals.onFirst(stop);
+  io.onReaderGone(() => {
+    if (!keepsRecord) stop();
+  });
+  return controller.signal;
+}
+
+interface Telling {
+  readonly io: Io;
+  readonly flags: RunFlags;
+  readonly plan: Plan;
+  readonly signals: SignalWatch;
+  readonly progress: Progress;
+  readonly warnings: readonly Diagnostic[];
+}
+
+/** The answer first, whatever else went wrong. Returns the exit code. */
+async function tell({ result, files }: ComposedRun, telling: Telling): Promise<number> {
+  const { io, flags, plan, signals, progress, warnings } = telling;
   if (io.readerGone && !signals.interrupted && result.error?.code === 'CANCELLED') return 0;
-  if (flags.json === true) await printJson(io, plan, compilation.diagnostics, result, files);
-  else printResult(io, result.items, progress);
-  if (result.error !== undefined && flags.json !== true) io.err(formatError(result.error, io.paint));
+  if (flags.json === true) await printJson(io, plan, warnings, result, files);
+  else (await import('../answer.js')).printAnswers(io, plan, result.items, progress);
+  progress.end();
+  // Too late to stop anything: what was being done is done, and whoever called must know that it was to be stopped.
+  const late = signals.interrupted && result.error === undefined;
+  const error = late ? interruptedLate().toData() : result.error;
+  if (error !== undefined && flags.json !== true) io.err(formatError(error, io.paint));
   if (flags.quiet !== true && flags.json !== true) {
     // Where the time of a failure went is of no use, unless there is an answer beside it.
     if (result.ok || result.items.some((record) => record.metrics !== undefined)) io.err(summary(result, io.paint));
     for (const path of files) io.err(`wrote ${path}\n`);
   }
-  return result.error === undefined ? 0 : exitCodeOf(result.error);
+  return error === undefined ? 0 : exitCodeOf(error);
+}
+
+/** The answer, or the messages, would be lost in it. */
+function refuseStandardStream(trace: string | undefined): void {
+  if (trace === undefined || !isStandardStream(trace)) return;
+  throw new VlmError('USAGE', {
+    what: '--trace is where the answer or the messages go',
+    expected: 'a file of its own',
+    received: trace,
+  });
+}
+
+function interruptedLate(): VlmError {
+  return new VlmError('CANCELLED', {
+    what: 'The run was interrupted when nothing was left to stop',
+    hint: 'the answer and the files of the run are whole',
+  });
 }
 
 function killed(): VlmError {
   return new VlmError('CANCELLED', { what: 'The run was ended by a second signal' });
-}
-
-/** The node whose pieces of text are the answer as it grows: the one that the first output shows, itself or fused. */
-export function streamNode(plan: Plan): string | null {
-  const [output] = Object.values(plan.outputs);
-  if (output === undefined || output.ref.from !== 'node') return null;
-  const { node: name } = output.ref;
-  const node = plan.nodes.find((n) => n.name === name);
-  if (node === undefined) return null;
-  if (output.kind === 'completion') return node.name;
-  if (output.kind !== 'answer' || node.plugin !== undefined) return null;
-  const text = Object.values(node.inputs).find((ref) => {
-    const source = ref.from === 'node' ? plan.nodes.find((n) => n.name === ref.node) : undefined;
-    return ref.from === 'node' && source?.manifest.outputs[ref.port]?.kind === 'completion';
-  });
-  return text?.from === 'node' ? text.node : null;
-}
-
-/** Prints what is not printed yet of the answer, then its boxes. */
-function printResult(io: Io, items: readonly ItemRecord[], progress: Progress): void {
-  for (const item of items) {
-    const show = (text: string): void => io.out(io.outIsTerminal ? harmless(text) : text);
-    const text = item.text ?? '';
-    const { printed } = progress;
-    if (!item.ok) {
-      if (printed !== '') io.out('\n');
-      continue;
-    }
-    if (printed !== '' && text.startsWith(printed)) show(text.slice(printed.length));
-    else show(`${printed === '' ? '' : '\n'}${text}`);
-    if (!text.endsWith('\n')) io.out('\n');
-    for (const value of Object.values(item.outputs ?? {})) if (value.kind === 'answer') printBoxes(show, value);
-  }
-}
-
-function printBoxes(show: (text: string) => void, answer: AnswerValue): void {
-  for (const { label, box, image } of answer.boxes) {
-    const which = image === 0 ? '' : ` in image ${image + 1}`;
-    show(`${label}: [${box.map((v) => Math.round(v)).join(', ')}]${which}\n`);
-  }
 }
 
 async function printJson(

@@ -5,11 +5,12 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, existsSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { homedir, hostname } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import type { ProgramRole } from '../../../contracts/device.js';
 import { VlmError } from '../../../contracts/errors.js';
+import { makeFolders } from '../../../util/folders.js';
 import type { CompilerRequest } from './command.js';
 import type { Specialization } from './specializations.js';
 
@@ -123,7 +124,7 @@ export function findByRequest(cache: string, request: string, compiler: string |
 export async function openDraft(cache: string, key: string): Promise<string> {
   const folder = join(programsFolder(cache), `.draft-${key}-${HOST}-${process.pid}-${randomBytes(4).toString('hex')}`);
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolders(folder);
   } catch (error) {
     throw VlmError.wrap(error, 'OUTPUT_UNWRITABLE', {
       what: 'The cache of compiled programs cannot be written',

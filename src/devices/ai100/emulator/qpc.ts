@@ -1,8 +1,9 @@
 /** Writes an emulated program: a table that the emulator reads, the I/O descriptor, and the graph that computes it. */
 import { constants } from 'node:fs';
-import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { VlmError } from '../../../contracts/errors.js';
+import { makeFolders } from '../../../util/folders.js';
 import { parseOnnx } from '../../cpu/onnx-graph.js';
 import { ByteSource } from '../../cpu/onnx-wire.js';
 import { encodeIoDesc, type IoShape } from '../io-desc.js';
@@ -38,7 +39,7 @@ const WORD = /^\S+$/;
 /** Makes `folder` with programqpc.bin, and beside it the files that the executor reads. */
 export async function writeEmulatedQpc(folder: string, program: EmulatedQpc): Promise<void> {
   check(program);
-  await mkdir(folder, { recursive: true });
+  await makeFolders(folder);
   const io = Buffer.from(descriptor(program));
   const text = Buffer.from(table(program));
   const head = Buffer.alloc(16);
@@ -109,7 +110,7 @@ async function copyGraph(path: string, folder: string): Promise<void> {
   }
   await copyFile(path, join(folder, 'model.onnx'), constants.COPYFILE_FICLONE);
   for (const name of locations) {
-    await mkdir(dirname(join(folder, name)), { recursive: true });
+    await makeFolders(dirname(join(folder, name)));
     await copyFile(join(dirname(path), name), join(folder, name), constants.COPYFILE_FICLONE);
   }
 }

@@ -1,7 +1,8 @@
 /** The programs that checks run: compiled for the card, or written for the emulated one. */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DeviceConfig } from '../../../contracts/device.js';
+import { makeFolders } from '../../../util/folders.js';
 import { commandLine, compilerRequest, type GraphPort, type ProgramGraph } from '../compile/command.js';
 import { emulatedProgram } from '../compile/emulator-target.js';
 import { type Compiler, runCompiler } from '../compile/run-compiler.js';
@@ -26,7 +27,7 @@ export async function makeProgram(name: ProgramName, making: Making): Promise<Pr
   const model = MODELS[name];
   const folder = join(making.folder, name);
   const onnx = join(folder, 'model.onnx');
-  await mkdir(folder, { recursive: true });
+  await makeFolders(folder);
   await writeFile(onnx, onnxBytes(model.graph));
   const graph = programGraph(model, onnx);
   const { role, specializations } = model;
