@@ -6,13 +6,12 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ChatMessage } from '../src/contracts/node.js';
 import type { MessagesValue } from '../src/contracts/ports.js';
-import { cpuDriver } from '../src/devices/cpu/index.js';
-import { generate } from '../src/generation/index.js';
+import type { ItemRecord } from '../src/contracts/record.js';
 import { run } from '../src/index.js';
 import { packageRoot } from '../src/util/package-root.js';
 import { cli } from './cli/fakes/spawn.js';
-import { recording } from './devices/conformance.js';
 import { tinyModel } from './tiny-models.js';
+import { type Answered, checkLogits, TOLERANCE } from './whole-run-logits.js';
 
 interface Answer {
   readonly tiles: number;
@@ -35,9 +34,6 @@ const cases = Object.entries(golden.cases);
 const isEmulatorBuilt = existsSync(join(packageRoot(), 'build', 'native', 'libvlm_aic_emulator.so'));
 /** The longest prompt, the system message in bytes before 14 tiles, has 1088 tokens. */
 const CTX = 1200;
-/** 1e-3 in f32 as the reference's own precision allows: both sum in f32, in different orders. */
-const TOLERANCE = 1e-3;
-
 const folder = mkdtempSync(join(tmpdir(), 'vlm-internvl-'));
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
 
@@ -54,6 +50,11 @@ function modelOf(layout: Layout): Readonly<Record<string, unknown>> {
   if (existsSync(join(path, 'language.onnx'))) return { path };
   return { path, programs: { vision: join(model, 'vision.onnx'), language: join(model, 'language.onnx') } };
 }
+
+const languageOf = (layout: Layout): string => {
+  const own = join(model, 'chat', 'language.onnx');
+  return layout === 'chat' && existsSync(own) ? own : join(model, 'language.onnx');
+};
 
 function recipe(layout: Layout, name: string, { prefill, batch = 1, device }: Settings): string {
   const file = join(folder, `${layout}-${name}.yaml`);
@@ -97,23 +98,21 @@ function conversation({ images, messages }: Case): MessagesValue {
 const promptIds = (source: Answer): number[] =>
   source.ids.flatMap((part) => (typeof part === 'number' ? [part] : Array<number>(part[1]).fill(part[0])));
 
-async function answers(file: string, wanted: readonly (readonly [string, Case])[]) {
+async function checkTokens(
+  layout: Layout,
+  file: string,
+  wanted: readonly (readonly [string, Case])[],
+): Promise<readonly Answered[]> {
   const result = await run(file, { items: wanted.map(([, source]) => ({ messages: conversation(source) })) });
   assert.is(result.error, undefined);
   assert.is(result.items.length, wanted.length);
   return wanted.map(([name, source], i) => {
     const item = result.items[i];
     assert.is(item?.error, undefined, name);
-    assert.ok(item);
-    return { name, source, item };
+    assert.equal(item?.promptIds, promptIds(source[layout]), `${name}: prompt`);
+    assert.equal(item?.generatedIds, [...source[layout].tokens], `${name}: answer`);
+    return { name, item: item as ItemRecord, ...source[layout] };
   });
-}
-
-async function checkTokens(layout: Layout, file: string, wanted: readonly (readonly [string, Case])[]): Promise<void> {
-  for (const { name, source, item } of await answers(file, wanted)) {
-    assert.equal(item.promptIds, promptIds(source[layout]), `${name}: prompt`);
-    assert.equal(item.generatedIds, [...source[layout].tokens], `${name}: answer`);
-  }
 }
 
 test('at least 8 prompts of 64 steps over different shapes, one and two images', () => {
@@ -128,39 +127,12 @@ for (const layout of ['hf', 'chat'] as const) {
     [CTX, 1],
     [50, 3],
   ] as const) {
-    test(`${layout}: tokens equal transformers', prefill of at most ${prefill}, ${batch} at a time`, async () => {
-      await checkTokens(layout, recipe(layout, `cpu-${prefill}-${batch}`, { prefill, batch }), cases);
+    test(`${layout}: tokens equal transformers' and logits are within ${TOLERANCE}, prefill of at most ${prefill}, ${batch} at a time`, async () => {
+      const answered = await checkTokens(layout, recipe(layout, `cpu-${prefill}-${batch}`, { prefill, batch }), cases);
+      const how = { prefill, batch, ctxLen: CTX, steps: golden.steps };
+      await checkLogits(languageOf(layout), answered, how);
     });
   }
-
-  test(`${layout}: logits of the first and the last step are within ${TOLERANCE}, and tokens equal, unchunked and 3 at a time`, async () => {
-    const path = join(model, 'language.onnx');
-    const session = await cpuDriver.open({ role: 'language', path }, { kind: 'cpu', threads: 1 });
-    await session.activate();
-    try {
-      for (const { name, source, item } of await answers(recipe(layout, 'logits', { prefill: CTX, batch: 3 }), cases)) {
-        assert.equal(item.generatedIds, [...source[layout].tokens], `${name}: answer`);
-        const { tokens, vision } = item.outputs ?? {};
-        assert.ok(tokens?.kind === 'tokens', name);
-        if (tokens?.kind !== 'tokens') continue;
-        const seen = recording(session);
-        const rows = vision?.kind === 'embeddings' ? vision.tensor : null;
-        const request = { ids: tokens.ids, imageTokenId: tokens.imageTokenId, vision: rows };
-        const options = { prefillSeqLen: CTX, ctxLen: CTX, maxNewTokens: golden.steps };
-        await generate(seen.session, [request], options);
-        const { logits } = source[layout];
-        assert.equal(Object.keys(logits), ['0', String(golden.steps - 1)]);
-        for (const [step, expected] of Object.entries(logits)) {
-          const got = seen.logits[Number(step)] ?? new Float32Array();
-          assert.is(Math.ceil(got.length / 4), expected.length);
-          const worst = Math.max(...expected.map((v, i) => Math.abs(v - (got[4 * i] ?? Number.NaN))));
-          assert.ok(worst <= TOLERANCE, `${name} step ${step}: ${worst} apart`);
-        }
-      }
-    } finally {
-      await session.close();
-    }
-  });
 }
 
 if (isEmulatorBuilt) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import tempfile
 import unittest
@@ -166,6 +167,65 @@ class Written(Case):
                 self.assertEqual(self.run_cli(source, "--out", self.root / "new")[0], code)
         self.assertEqual({p.name: p.read_bytes() for p in out.iterdir()}, before)
         self.assertEqual(sorted(p.name for p in self.root.iterdir()), ["hf", "out"])
+
+    def test_what_a_killed_export_left_goes_with_the_next_one_and_costs_nothing(self) -> None:
+        _, source = self.internvl()
+        out, draft, old = self.root / "out", self.root / ".out.77.tmp", self.root / ".out.77.old"
+        others = [self.root / name for name in (".out2.77.tmp", ".out.mine.tmp", ".out.77.tmp.d")]
+        for folder in (draft, *others):
+            folder.mkdir()
+            (folder / "language.onnx").write_text("half")
+        kept = sorted(["hf", "out", *(p.name for p in others)])
+        self.assertEqual(self.run_cli(source, "--out", out)[0], 0)
+        self.assertEqual(sorted(p.name for p in self.root.iterdir()), kept)
+        record = (out / "export.json").read_bytes()
+        # Killed between the two moves of a replacement: what there was comes back, and is not replaced unasked.
+        out.rename(old)
+        draft.mkdir()
+        self.assertEqual(self.run_cli(source, "--out", out)[0], 2)
+        self.assertEqual((out / "export.json").read_bytes(), record)
+        # Killed behind them: the new one stays.
+        shutil.copytree(out, old)
+        self.assertEqual(self.run_cli(source, "--out", out)[0], 2)
+        self.assertEqual(sorted(p.name for p in self.root.iterdir()), kept)
+
+    def test_the_draft_of_an_export_that_still_writes_stays(self) -> None:
+        _, source = self.internvl()
+        out, save, seen = self.root / "out", onnx.save, []
+
+        def saving(*given: Any) -> None:
+            folder_module.clear(out)
+            seen.extend(p.name for p in self.root.glob(".out.*"))
+            save(*given)
+
+        with mock.patch.object(folder_module.onnx, "save", saving):
+            self.assertEqual(self.run_cli(source, "--out", out)[0], 0)
+        self.assertEqual(seen, [f".out.{os.getpid()}.tmp"] * 2)
+
+    def test_places_where_no_folder_can_be_are_refused_as_such(self) -> None:
+        _, source = self.internvl()
+        file = self.root / "file"
+        file.write_text("")
+        (self.root / "loop").symlink_to("loop")
+        for place, words in ((file / "out", "file is a file"), (file / "deep" / "out", "file is a file"), (file, "is there already"),
+                             (self.root / ("x" * 300), "cannot be used"), (self.root / "loop", "out")):
+            with self.subTest(place):
+                code, done, _ = self.run_cli(source, "--out", place)
+                self.assertEqual(code, 2, done)
+                self.assertIn(words, done["error"])
+        self.assertEqual(sorted(p.name for p in self.root.iterdir()), ["file", "hf", "loop"])
+
+    def test_a_link_to_a_folder_is_written_through(self) -> None:
+        _, source = self.internvl()
+        link, behind = self.root / "link", self.root / "behind"
+        link.symlink_to(behind)
+        for options in ((), ("--force",)):
+            self.assertEqual(self.run_cli(source, "--out", link, *options)[0], 0)
+            self.assertTrue(link.is_symlink())
+            self.assertTrue((behind / "language.onnx").is_file())
+        inside = self.root / "behind" / "hf"
+        shutil.copytree(source, inside)
+        self.assertEqual(self.run_cli(inside, "--out", link, "--force")[0], 2)
 
     def test_every_family_is_exported_for_both_targets(self) -> None:
         granite, scout = test_llava_next.config(), test_llama4.config()

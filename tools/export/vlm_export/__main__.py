@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 from .errors import Refused
 
@@ -20,7 +22,8 @@ examples:
   $ python -m vlm_export InternVL2_5-1B --out exported/internvl-card --target ai100 --json
 
 exit codes: 0 done, 2 the command line is wrong, 3 the checkpoint is missing, unusable or not supported, 5 the export
-failed, 130 interrupted. Nothing is left in --out unless all of it is."""
+failed, 130 interrupted. Nothing is left in --out unless all of it is; what a killed export leaves beside it, the next
+one into the same place takes away."""
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -98,5 +101,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    # As Ctrl-C: the draft is taken away.
+    signal.signal(signal.SIGTERM, stop)
     sys.exit(main())

@@ -1,12 +1,16 @@
 """The whole export: a model folder that appears complete or not at all."""
 from __future__ import annotations
 
+import errno
+import fcntl
+import glob
 import hashlib
 import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,22 +80,84 @@ def write_programs(checked: Checked, options: Options, folder: Path, progress: P
     return attention
 
 
-def export(options: Options, progress: Progress = lambda what, share: None) -> dict[str, object]:
-    """Checks, then writes beside the place and moves. Returns what `--json` prints."""
-    out = options.out.absolute()
-    if out.resolve() == options.model.resolve():
+def check_place(options: Options, out: Path) -> None:
+    if out == options.model.resolve():
         raise Refused("--out is the checkpoint's own folder", hint="name another one: what is written replaces the whole folder", code=2)
+    if options.model.resolve().is_relative_to(out) and out.exists():
+        raise Refused(f"the checkpoint lies in {out}", hint="name another folder for --out: what is written replaces the whole of it", code=2)
     if out.exists() and not options.force:
         raise Refused(f"{out} is there already", hint="name another folder, or replace it with --force", code=2)
     if out.exists() and not (out / RECORD).is_file():
         raise Refused(f"{out} was not written by this tool (it has no {RECORD}), so --force does not replace it", hint="move it away yourself", code=2)
+    above = next(p for p in out.parents if p.exists())
+    if not above.is_dir():
+        raise Refused(f"no folder can be made at {out}: {above} is a file", hint="name a place for --out whose parents are folders, or do not exist yet", code=2)
+
+
+def locked(folder: Path) -> int | None:
+    """A lock that ends with the process, however it ends, and says whose draft is still being written. None: another has it."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held, or a file system without locks, where nothing can be told
+        os.close(handle)
+        return None
+    return handle
+
+
+def clear(out: Path) -> None:
+    """Takes away what an export into this place left when it was killed, and puts back the folder that it was replacing."""
+    for draft in beside(out, "tmp"):
+        if (handle := locked(draft)) is None:
+            continue
+        old = draft.with_suffix(".old")
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(draft, ignore_errors=True)
+        os.close(handle)
+    for old in beside(out, "old"):
+        if out.exists() and not old.with_suffix(".tmp").exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def beside(out: Path, kind: str) -> list[Path]:
+    found = out.parent.glob(f".{glob.escape(out.name)}.*.{kind}")
+    return [p for p in found if p.is_dir() and not p.is_symlink() and p.name.removeprefix(f".{out.name}.").removesuffix(f".{kind}").isdigit()]
+
+
+@contextmanager
+def draft_of(out: Path) -> Iterator[Path]:
+    draft = out.parent / f".{out.name}.{os.getpid()}.tmp"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        raise Refused(f"no folder can be made at {out}: {error.strerror}", hint="name another place for --out", code=2) from error
+    handle = locked(draft)
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def export(options: Options, progress: Progress = lambda what, share: None) -> dict[str, object]:
+    """Checks, then writes beside the place and moves. Returns what `--json` prints."""
+    try:
+        out = options.out.resolve()
+        clear(out)
+        check_place(options, out)
+    except (OSError, RuntimeError) as error:  # a name too long, links in a circle, a folder that may not be listed
+        raise Refused(f"--out cannot be used: {error}", hint="name another place for --out", code=2) from error
     progress("checking", 0.0)
     checked = check(options.model, options.target == "ai100", out.parent, options.programs_only)
-    draft = out.parent / f".{out.name}.{os.getpid()}.tmp"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    try:
+    with draft_of(out) as draft:
         for name in COPIED[:3] if options.programs_only else COPIED:
             if (options.model / name).is_file():
                 shutil.copyfile(options.model / name, draft / name)
@@ -106,8 +172,6 @@ def export(options: Options, progress: Progress = lambda what, share: None) -> d
             "versions": {n: importlib.metadata.version(n) for n in ("transformers", "torch", "onnx", "safetensors", "numpy")}}
         (draft / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         place(draft, out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     sizes = {name: (out / name).stat().st_size for name in files}
     return {"folder": str(out), **record, "bytes": sizes}
 
@@ -127,4 +191,4 @@ def place(draft: Path, out: Path) -> None:
     except OSError:
         old.rename(out)
         raise
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
