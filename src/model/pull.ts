@@ -97,11 +97,15 @@ export async function pullModel(id: string, options: PullOptions = {}): Promise<
   const folder = join(repo, 'snapshots', commit);
   const files: PulledFile[] = [];
   for (const file of wanted) {
-    const cached = await asking(pull, () => storeFile(pull, folder, file));
+    const cached = await asking(pull, () => storeBlob(pull, folder, file));
     const pulled = { path: file.path, size: file.size, cached };
     options.onFile?.(pulled);
     files.push(pulled);
   }
+  // All at once when all are whole: a recipe that names the commit must not meet half a snapshot.
+  await asking(pull, async () => {
+    for (const file of wanted) await link(pull, folder, file);
+  });
   // Written last: a name in refs/ means that the snapshot is whole.
   if (revision !== commit) await writeFileAtomic(join(repo, 'refs', revision), commit);
   return { hub, revision, commit, folder, files, skipped };
@@ -169,24 +173,32 @@ function isInside(path: string): boolean {
   );
 }
 
-/** Stores one file as blob and link, as other Hugging Face tools do. true when it was there already. */
-async function storeFile(pull: Pull, folder: string, file: RepoFile): Promise<boolean> {
-  const pointer = join(folder, file.path);
-  if (existsSync(pointer)) return true;
+/** Stores the bytes of one file, as other Hugging Face tools do. true when they were there already. */
+async function storeBlob(pull: Pull, folder: string, file: RepoFile): Promise<boolean> {
+  if (existsSync(join(folder, file.path))) return true;
+  const blob = blobOf(pull, file);
+  if (existsSync(blob)) return true;
+  await download(pull, blob, file);
+  return false;
+}
+
+function blobOf(pull: Pull, file: RepoFile): string {
   const name = file.sha256 ?? file.oid;
   if (name === undefined || !/^[0-9a-f]{40,64}$/.test(name)) {
     throw failed('The hub gave no digest of a file', pull, file.path);
   }
-  const blob = join(pull.repo, 'blobs', name);
-  const there = existsSync(blob);
-  if (!there) await download(pull, blob, file);
+  return join(pull.repo, 'blobs', name);
+}
+
+async function link(pull: Pull, folder: string, file: RepoFile): Promise<void> {
+  const pointer = join(folder, file.path);
+  if (existsSync(pointer)) return;
   await makeFolders(dirname(pointer));
   // Renamed into place: a link to a blob that was deleted is replaced, and two pulls at once give the same link.
-  const link = `${pointer}.${process.pid}.link`;
-  await rm(link, { force: true });
-  await symlink(relative(dirname(pointer), blob), link);
-  await rename(link, pointer);
-  return there;
+  const draft = `${pointer}.${process.pid}.link`;
+  await rm(draft, { force: true });
+  await symlink(relative(dirname(pointer), blobOf(pull, file)), draft);
+  await rename(draft, pointer);
 }
 
 async function download(pull: Pull, blob: string, file: RepoFile): Promise<void> {
@@ -238,7 +250,6 @@ async function asking<T>(pull: Pull, action: () => Promise<T>): Promise<T> {
         received: error.message,
         where: pull.cache,
         hint: 'make room there, or set HF_HOME or HF_HUB_CACHE to another folder',
-        cause: error,
       });
     }
     const status = statusOf(error);
@@ -247,7 +258,7 @@ async function asking<T>(pull: Pull, action: () => Promise<T>): Promise<T> {
       received: status === undefined ? reasonOf(error) : `status ${status} from the hub`,
       where: `${pull.hub} at ${pull.revision}`,
       hint: hintFor(status),
-      cause: error,
+      ...(status === undefined ? {} : { cause: error }),
     });
   }
 }
