@@ -26,7 +26,8 @@ export function formatError(data: ErrorData, paint: Paint): string {
   row('where', data.where);
   row('expected', data.expected);
   row('received', data.received);
-  row('cause', data.cause);
+  // An error of the system is often all there is to say.
+  if (data.cause !== data.received) row('cause', data.cause);
   row('help', data.hint);
   return `${lines.join('\n')}\n`;
 }
