@@ -14,6 +14,8 @@ export interface OptionSchema {
   readonly type?: string | readonly string[];
   readonly description: string;
   readonly default?: unknown;
+  /** What counts where the option is left out and has no default, as the end of a sentence: "the number of cores". */
+  readonly withoutIt?: string;
   readonly examples?: readonly unknown[];
   readonly enum?: readonly unknown[];
   readonly minimum?: number;
@@ -37,6 +39,8 @@ export interface InputPort {
   readonly description: string;
   /** Default true. */
   readonly required?: boolean;
+  /** What happens when an optional port is not connected, as the end of a sentence: "the prompt is text alone". */
+  readonly withoutIt?: string;
   /** Accepts an input declared `many: true` (a list value). Default false. */
   readonly many?: boolean;
 }

@@ -2,8 +2,8 @@
 import { kindFits, type PortKind } from '../contracts/ports.js';
 import type { Reference } from '../contracts/recipe.js';
 import { type Draft, type DraftInput, referenceText } from './draft.js';
+import { portKinds } from './option-schema.js';
 import type { Problems } from './problems.js';
-import { portKinds } from './schema.js';
 import type { SourceNode } from './source.js';
 
 /** Kind of the value behind a reference, or null when that is unknown (reported elsewhere). */

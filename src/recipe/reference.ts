@@ -1,7 +1,8 @@
 /** docs/recipe-reference.md, written from the manifests: the keys of a recipe, node kinds, device kinds, diagnostics. */
 import type { NodeManifest, OptionSchema } from '../contracts/node.js';
+import { meaningOf, portKinds, portNeed } from './option-schema.js';
 import type { Registry } from './registry.js';
-import { buildRecipeSchema, type JsonSchema, portKinds } from './schema.js';
+import { buildRecipeSchema, type JsonSchema } from './schema.js';
 
 const isObject = (value: unknown): value is JsonSchema =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -46,7 +47,7 @@ function optionRow([name, schema]: readonly [string, JsonSchema]): string[] {
     `\`${name}\`${deprecatedWord(schema)}`,
     `${typeWords(schema)}${limits(schema)}`,
     schema['default'] === undefined ? '' : code(schema['default']),
-    String(schema['description'] ?? ''),
+    meaningOf(schema),
     examples.map(code).join(', '),
   ];
 }
@@ -75,7 +76,7 @@ function nodeSection(m: NodeManifest): string[] {
           `\`${name}\``,
           `in${p.required === false ? ', optional' : ''}${p.many ? ', takes several' : ''}`,
           portKinds(p).join(' or '),
-          p.description,
+          `${p.description} ${portNeed(name, p, m)}`,
         ]),
         ...Object.entries(m.outputs).map(([name, p]) => [`\`${name}\``, 'out', p.kind, p.description]),
       ],
@@ -133,7 +134,8 @@ const CHANGES = [
   '',
   '`--set path=value` changes one value; it may be given several times. Numbers, `true`, `false` and `null` are typed as',
   'in YAML, `[…]` and `{…}` are lists and maps, quotes force text, and anything else is text as it stands. `null`',
-  'removes a key. A place in a list is `[0]`. Relative paths in a value start from the working directory.',
+  'removes a key, and is refused where no such key can be. A place in a list is `[0]`. Relative paths in a value start',
+  'from the working directory.',
   '',
   '`--device name=kind` or `--device name=kind:0,1` puts a device on another kind of hardware; without `name=` it changes',
   'every device. Options of the former kind are dropped.',

@@ -3,7 +3,8 @@
  * checks with it, so both always know the same keys. Draft-07, which YAML language servers know best.
  */
 import type { DeviceManifest } from '../contracts/device.js';
-import type { InputPort, NodeManifest, OptionSchema } from '../contracts/node.js';
+import type { NodeManifest } from '../contracts/node.js';
+import { optionSchemas, portsSchema, REQUIRED, WITHOUT_IT } from './option-schema.js';
 import type { Registry } from './registry.js';
 
 export type JsonSchema = { readonly [key: string]: unknown };
@@ -15,6 +16,8 @@ const NODE_NAME = '^(?!inputs$)[A-Za-z][A-Za-z0-9_-]*$';
 export const REFERENCE = '^\\$[A-Za-z][A-Za-z0-9_-]*\\.[A-Za-z][A-Za-z0-9_-]*$';
 /** More than anyone writes, few enough that every phase stays quick. */
 export const MAX_NODES = 1000;
+/** A recipe that extends another one takes what that one has. */
+const REQUIRED_HERE = `${REQUIRED}, unless an extended recipe has it.`;
 export const PLUGIN_KIND = '^\\.{0,2}/.+\\.[cm]?js$';
 
 export function buildRecipeSchema(registry: Registry): JsonSchema {
@@ -67,25 +70,24 @@ function topProperties(registry: Registry): JsonSchema {
     version: {
       type: 'integer',
       const: 1,
-      description: 'Version of the recipe language.',
+      description: `Version of the recipe language. ${REQUIRED_HERE}`,
       examples: [1],
     },
     name: {
       type: 'string',
       minLength: 1,
-      description: 'A short name: it labels runs and their records.',
+      description: `A short name: it labels runs and their records. ${REQUIRED_HERE}`,
       examples: ['internvl'],
     },
     description: {
       type: 'string',
-      description: 'What the recipe does, in a sentence.',
+      description: `What the recipe does, in a sentence. ${WITHOUT_IT} none.`,
       examples: ['InternVL answers a question about an image.'],
     },
     extends: {
       type: 'string',
       minLength: 1,
-      description:
-        'Another recipe that this one changes. Maps are merged key by key, anything else is replaced; `key: null` removes a key; a node or device of another `kind` is replaced whole.',
+      description: `Another recipe that this one changes. Maps are merged key by key, anything else is replaced; \`key: null\` removes a key; a node or device of another \`kind\` is replaced whole. ${WITHOUT_IT} the recipe stands alone.`,
       examples: ['internvl.yaml'],
     },
     model: { $ref: '#/definitions/model' },
@@ -107,16 +109,14 @@ function topProperties(registry: Registry): JsonSchema {
     },
     nodes: {
       type: 'object',
-      description:
-        'The steps. A node starts when everything it refers to is there; the order in the file means nothing.',
+      description: `The steps. A node starts when everything it refers to is there; the order in the file means nothing. ${REQUIRED_HERE}`,
       examples: [{ encode: { kind: 'encode', device: 'main', inputs: { pixels: '$preprocess.pixels' } } }],
       propertyNames: { pattern: NODE_NAME },
       additionalProperties: { $ref: '#/definitions/node' },
     },
     outputs: {
       type: 'object',
-      description:
-        'What the run gives back: a name for each node output that is wanted. One text is printed alone, several each under its name.',
+      description: `What the run gives back: a name for each node output that is wanted. One text is printed alone, several each under its name. ${REQUIRED_HERE}`,
       examples: [{ answer: '$fuse.answer' }],
       propertyNames: { pattern: NAME },
       additionalProperties: {
@@ -133,25 +133,25 @@ function modelSchema(): JsonSchema {
   const program = (role: string): JsonSchema => ({
     type: 'string',
     minLength: 1,
-    description: `File of the ${role} program: ONNX, or a compiled program of a card.`,
+    description: `File of the ${role} program: ONNX, or a compiled program of a card. ${WITHOUT_IT} the one in the model folder.`,
     examples: [`exports/${role}.onnx`],
   });
   return {
     type: 'object',
-    description: 'The model: a folder, or a repository of the Hugging Face hub. One of `path` and `hub`.',
+    description: `The model: a folder, or a repository of the Hugging Face hub. One of \`path\` and \`hub\`. ${REQUIRED_HERE}`,
     examples: [{ path: '../models/shapes-internvl' }, { hub: 'OpenGVLab/InternVL2_5-1B' }],
     additionalProperties: false,
     properties: {
       path: {
         type: ['string', 'null'],
         minLength: 1,
-        description: 'Folder with config.json, tokenizer.json and the rest, relative to this file.',
+        description: `Folder with config.json, tokenizer.json and the rest, relative to this file. ${REQUIRED}, unless \`hub\` is given.`,
         examples: ['../models/shapes-internvl'],
       },
       hub: {
         type: ['string', 'null'],
         pattern: '^[A-Za-z0-9][\\w.-]*(/[\\w.-]+)?$',
-        description: 'Repository on the Hugging Face hub, looked up in the local cache. Only `models pull` downloads.',
+        description: `Repository on the Hugging Face hub, looked up in the local cache. Only \`models pull\` downloads. ${REQUIRED}, unless \`path\` is given.`,
         examples: ['OpenGVLab/InternVL2_5-1B'],
       },
       revision: {
@@ -163,7 +163,7 @@ function modelSchema(): JsonSchema {
       },
       programs: {
         type: ['object', 'null'],
-        description: 'Explicit program files: they win over those in the model folder.',
+        description: `Explicit program files: they win over those in the model folder. ${WITHOUT_IT} those.`,
         examples: [{ vision: 'exports/vision.onnx', language: 'exports/language.onnx' }],
         additionalProperties: false,
         properties: { vision: program('vision'), language: program('language') },
@@ -181,16 +181,16 @@ function inputSchema(): JsonSchema {
       type: {
         type: 'string',
         enum: ['image', 'text', 'messages'],
-        description: '`image`: a picture. `text`: a string. `messages`: a whole conversation with roles.',
+        description: `\`image\`: a picture. \`text\`: a string. \`messages\`: a whole conversation with roles. ${REQUIRED_HERE}`,
         examples: ['image', 'text'],
       },
       description: {
         type: 'string',
-        description: 'What to give: shown when the input is missing.',
+        description: `What to give: shown when the input is missing. ${WITHOUT_IT} its name and type alone.`,
         examples: ['The picture to describe.'],
       },
       default: {
-        description: 'Used when a run gives no value: text, a picture file or URL, or a list of messages.',
+        description: `Used when a run gives no value: text, a picture file or URL, or a list of messages. ${WITHOUT_IT} a run must give one, unless \`required\` is \`false\`.`,
         examples: ['../examples/scene.png', 'Describe the image.'],
       },
       many: {
@@ -216,7 +216,7 @@ function deviceSchema(devices: readonly DeviceManifest[]): JsonSchema {
     properties: {
       kind: {
         type: 'string',
-        description: 'What the device is.',
+        description: `What the device is. ${REQUIRED_HERE}`,
         examples: devices.map((m) => m.kind),
         anyOf: devices.map((m) => ({ const: m.kind, description: m.description })),
       },
@@ -230,7 +230,7 @@ function deviceOptions(manifest: DeviceManifest): JsonSchema {
     description: manifest.description,
     additionalProperties: false,
     properties: {
-      kind: { type: 'string', description: manifest.description, examples: [manifest.kind] },
+      kind: { type: 'string', description: `${manifest.description} ${REQUIRED}.`, examples: [manifest.kind] },
       ...optionSchemas(manifest.options),
     },
   };
@@ -244,7 +244,7 @@ function nodeSchema(nodes: readonly NodeManifest[]): JsonSchema {
     properties: {
       kind: {
         type: 'string',
-        description: 'What the node does; or the path of a plugin module (needs `--allow-plugins`).',
+        description: `What the node does; or the path of a plugin module (needs \`--allow-plugins\`). ${REQUIRED_HERE}`,
         examples: [...nodes.map((m) => m.kind), './my-node.js'],
         anyOf: [
           ...nodes.map((m) => ({ const: m.kind, description: m.description })),
@@ -253,12 +253,12 @@ function nodeSchema(nodes: readonly NodeManifest[]): JsonSchema {
       },
       description: {
         type: 'string',
-        description: 'A note for readers; shown in the graph.',
+        description: `A note for readers; shown in the graph. ${WITHOUT_IT} none.`,
         examples: ['Cuts the picture into tiles.'],
       },
       device: {
         type: 'string',
-        description: 'The device that runs this node’s program: a name under `devices`.',
+        description: `The device that runs this node’s program: a name under \`devices\`. ${REQUIRED} where the kind runs a program; other kinds have none.`,
         examples: ['main'],
       },
       inputs: {
@@ -295,51 +295,9 @@ function whenKind(kind: string, then: JsonSchema): JsonSchema {
 
 /** Schema of `with:` of one node kind; also checks a plugin's options. */
 export function withSchema(manifest: NodeManifest): JsonSchema {
-  const options: Readonly<Record<string, OptionSchema>> = manifest.options;
   return {
     description: `Options of ${manifest.kind}: ${manifest.description}`,
     additionalProperties: false,
-    properties: optionSchemas(options),
+    properties: optionSchemas(manifest.options),
   };
-}
-
-/** As JSON Schema says it: an option whose place another one took is deprecated, and its description names that one. */
-function optionSchemas(options: Readonly<Record<string, OptionSchema>>): JsonSchema {
-  return Object.fromEntries(
-    Object.entries(options).map(([name, option]) => {
-      const { replacedBy, ...schema } = option;
-      if (replacedBy === undefined) return [name, option];
-      return [
-        name,
-        { ...schema, deprecated: true, description: `Deprecated: use ${replacedBy}. ${schema.description}` },
-      ];
-    }),
-  );
-}
-
-function portsSchema(manifest: NodeManifest): JsonSchema {
-  return {
-    description: `Input ports of ${manifest.kind}.`,
-    additionalProperties: false,
-    properties: Object.fromEntries(
-      Object.entries(manifest.inputs).map(([name, port]) => [
-        name,
-        { type: 'string', description: portText(port), examples: [exampleReference(port)] },
-      ]),
-    ),
-  };
-}
-
-export function portKinds(port: InputPort): readonly string[] {
-  return typeof port.kind === 'string' ? [port.kind] : port.kind;
-}
-
-function portText(port: InputPort): string {
-  const notes = [port.required === false ? 'optional' : 'required', ...(port.many ? ['several values allowed'] : [])];
-  return `${port.description} (${portKinds(port).join(' or ')}; ${notes.join('; ')})`;
-}
-
-function exampleReference(port: InputPort): string {
-  const kind = portKinds(port)[0] ?? 'text';
-  return ['image', 'text', 'messages'].includes(kind) ? `$inputs.${kind}` : `$node.${kind}`;
 }

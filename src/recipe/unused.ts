@@ -3,8 +3,8 @@ import { kindFits, type PortKind } from '../contracts/ports.js';
 import type { Reference } from '../contracts/recipe.js';
 import type { Draft } from './draft.js';
 import { kindOf } from './kinds.js';
+import { portKinds } from './option-schema.js';
 import type { Problems } from './problems.js';
-import { portKinds } from './schema.js';
 import { mapAt } from './source.js';
 import { nearest } from './suggest.js';
 

@@ -7,8 +7,8 @@ const VALUES = {
       description: 'Numbers from one end to the other, `step` apart, both ends included where they are met.',
       required: ['from', 'to'],
       properties: {
-        from: { type: 'number', description: 'The first number.', examples: [1] },
-        to: { type: 'number', description: 'The last number.', examples: [4] },
+        from: { type: 'number', description: 'The first number. Required.', examples: [1] },
+        to: { type: 'number', description: 'The last number. Required.', examples: [4] },
         step: { type: 'number', exclusiveMinimum: 0, default: 1, description: 'From one to the next.', examples: [1] },
       },
       additionalProperties: false,
@@ -21,12 +21,12 @@ const VALUES = {
       properties: {
         log: {
           type: 'object',
-          description: 'The ends and how many numbers.',
+          description: 'The ends and how many numbers. Required.',
           required: ['from', 'to', 'points'],
           properties: {
-            from: { type: 'integer', minimum: 1, description: 'The smallest.', examples: [32] },
-            to: { type: 'integer', minimum: 1, description: 'The largest.', examples: [512] },
-            points: { type: 'integer', minimum: 2, maximum: 1000, description: 'How many.', examples: [5] },
+            from: { type: 'integer', minimum: 1, description: 'The smallest. Required.', examples: [32] },
+            to: { type: 'integer', minimum: 1, description: 'The largest. Required.', examples: [512] },
+            points: { type: 'integer', minimum: 2, maximum: 1000, description: 'How many. Required.', examples: [5] },
           },
           additionalProperties: false,
           examples: [{ from: 32, to: 512, points: 5 }],
@@ -47,13 +47,14 @@ const POINT = {
 
 const SCORE = {
   type: 'object',
-  description: 'Judge a point by its answers to a dataset, asked once after the measuring, in place of its tokens.',
+  description:
+    'Judge a point by its answers to a dataset, asked once after the measuring. Without it: points are judged by their tokens.',
   required: ['dataset'],
   properties: {
     dataset: {
       type: 'string',
       minLength: 1,
-      description: 'A JSONL or CSV file: the inputs of the recipe, and what is expected.',
+      description: 'A JSONL or CSV file: the inputs of the recipe, and what is expected. Required.',
       examples: ['questions.jsonl'],
     },
     expect: {
@@ -94,22 +95,32 @@ export const SWEEP_SCHEMA = {
   required: ['version', 'name', 'recipe'],
   anyOf: [{ required: ['grid'] }, { required: ['zip'] }, { required: ['list'] }],
   properties: {
-    version: { type: 'integer', const: 1, description: 'Version of the sweep language.', examples: [1] },
-    name: { type: 'string', minLength: 1, description: 'A short name.', examples: ['batch and prefill'] },
-    description: { type: 'string', description: 'What is to be found out.', examples: ['How far does batching help?'] },
-    recipe: { type: 'string', minLength: 1, description: 'The recipe.', examples: ['../pipelines/internvl.yaml'] },
+    version: { type: 'integer', const: 1, description: 'Version of the sweep language. Required.', examples: [1] },
+    name: { type: 'string', minLength: 1, description: 'A short name. Required.', examples: ['batch and prefill'] },
+    description: {
+      type: 'string',
+      description: 'What is to be found out. Without it: none.',
+      examples: ['How far does batching help?'],
+    },
+    recipe: {
+      type: 'string',
+      minLength: 1,
+      description: 'The recipe. Required.',
+      examples: ['../pipelines/internvl.yaml'],
+    },
     inputs: {
       type: 'array',
       minItems: 1,
       description:
-        'What is asked, one set of inputs after the other, over and over. Default: the defaults of the recipe.',
+        'What is asked, one set of inputs after the other, over and over. Without it: the defaults of the recipe.',
       items: { type: 'object', description: 'Inputs by name.', examples: [{ prompt: 'How many shapes are there?' }] },
       examples: [[{ image: '../examples/scene.png', prompt: 'Describe the image.' }]],
     },
     grid: {
       type: 'object',
       minProperties: 1,
-      description: 'Axes: every value of one with every value of the others.',
+      description:
+        'Axes: every value of one with every value of the others. Required, unless `zip` or `list` is given.',
       additionalProperties: VALUES,
       examples: [{ 'nodes.decode.with.batch_size': [1, 2, 4] }],
     },
@@ -117,7 +128,7 @@ export const SWEEP_SCHEMA = {
       type: 'object',
       minProperties: 1,
       description:
-        'Axes that move together: the first values, the second values, … All have the same number of values.',
+        'Axes that move together: the first values, the second values, … All have the same number of values. Required, unless `grid` or `list` is given.',
       additionalProperties: VALUES,
       examples: [{ 'nodes.encode.with.batch_size': [1, 4], 'nodes.decode.with.batch_size': [1, 4] }],
     },
@@ -125,13 +136,14 @@ export const SWEEP_SCHEMA = {
       type: 'array',
       minItems: 1,
       description:
-        'Points written out. Together with `grid` or `zip` every one of them is combined with every point of those.',
+        'Points written out. Together with `grid` or `zip` every one of them is combined with every point of those. Required, unless `grid` or `zip` is given.',
       items: POINT,
       examples: [[{ 'device.main': 'cpu' }, { 'device.main': 'ai100:0' }]],
     },
     exclude: {
       type: 'array',
       description: 'Points that are left out: those that have all the values of one of these.',
+      default: [],
       items: POINT,
       examples: [[{ 'nodes.decode.with.batch_size': 4, 'nodes.decode.with.ctx_len': 4096 }]],
     },
@@ -205,11 +217,12 @@ export const SWEEP_SCHEMA = {
       type: 'object',
       minProperties: 1,
       description:
-        'Every point is compared with a reference point, by its tokens or by a score: a fast but wrong one is marked.',
+        'Every point is compared with a reference point, by its tokens or by a score: a fast but wrong one is marked. Without it: by tokens, with the first point that the planner takes.',
       properties: {
         reference: {
           ...POINT,
-          description: 'The reference point, by some of its values. Default: the first point that the planner takes.',
+          description:
+            'The reference point, by some of its values. Without it: the first point that the planner takes.',
         },
         score: SCORE,
       },

@@ -5,15 +5,15 @@ import { Ajv } from 'ajv';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parse } from 'yaml';
+import type { NodeManifest } from '../../src/contracts/node.js';
 import { generatedFor, schemaCheck } from '../../src/recipe/checker.js';
-import { buildRecipeSchema, compileText, type JsonSchema, schemaDigest } from '../../src/recipe/index.js';
+import { buildRecipeSchema, compileText, schemaDigest } from '../../src/recipe/index.js';
 import { recipeReference } from '../../src/recipe/reference.js';
 import { packageRoot } from '../../src/util/package-root.js';
 import { BASE, REGISTRY } from './helpers.js';
+import { lacks, schemaProperties } from './schema-properties.js';
 
 const schema = buildRecipeSchema(REGISTRY);
-const isObject = (value: unknown): value is JsonSchema =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 test('the shipped files are those that the manifests make', async () => {
   const shipped: unknown = JSON.parse(await readFile(join(packageRoot(), 'schemas', 'recipe.schema.json'), 'utf8'));
@@ -27,35 +27,31 @@ test('it is valid draft-07', () => {
   assert.ok(ajv.validateSchema(schema), JSON.stringify(ajv.errors));
 });
 
-test('every property has a description and an example', () => {
-  let seen = 0;
-  const walk = (node: unknown, path: string): void => {
-    if (!isObject(node)) return;
-    for (const [key, value] of Object.entries(node)) {
-      if (key === 'examples' || key === 'default' || key === 'then' || key === 'else' || key === 'if') continue;
-      if (key === 'properties' && isObject(value)) {
-        for (const [name, property] of Object.entries(value)) {
-          const at = `${path}.${name}`;
-          assert.ok(isObject(property), at);
-          const target =
-            isObject(property) && property['$ref'] !== undefined ? resolve(String(property['$ref'])) : property;
-          if (!isObject(target)) assert.unreachable(at);
-          else {
-            seen++;
-            assert.type(target['description'], 'string', `${at} has a description`);
-            assert.ok(Array.isArray(target['examples']) && target['examples'].length > 0, `${at} has an example`);
-          }
-        }
-      }
-      walk(value, `${path}.${key}`);
-    }
+test('every property has a description, an example, and a default or what counts without one', () => {
+  const found = schemaProperties(schema);
+  const incomplete = [...found].flatMap(([path, property]) => lacks(property).map((what) => `${path}: ${what}`));
+  assert.equal(incomplete, []);
+  assert.ok(found.size > 80, `${found.size} properties`);
+  for (const path of ['.properties.model', '.definitions.device-ai100.properties.shapes.properties.tiles']) {
+    assert.ok(found.has(path), path);
+  }
+});
+
+test('a property that says nothing is found wherever it stands', () => {
+  const bare = { type: 'integer', description: 'Number of it.', examples: [1] };
+  const [first, ...rest] = REGISTRY.nodes;
+  assert.ok(first);
+  const found = (option: NodeManifest['options'][string]): readonly string[] => {
+    const nodes = [{ ...first, options: { ...first.options, extra: option } }, ...rest];
+    return [...schemaProperties(buildRecipeSchema({ ...REGISTRY, nodes }))].flatMap(([, p]) => lacks(p));
   };
-  const resolve = (ref: string): unknown => {
-    const definitions = schema['definitions'];
-    return isObject(definitions) ? definitions[ref.replace('#/definitions/', '')] : undefined;
-  };
-  walk(schema, '');
-  assert.ok(seen > 40, `${seen} properties`);
+  assert.equal(found(bare), ['default']);
+  assert.equal(found({ ...bare, default: 1 }), []);
+  assert.equal(found({ ...bare, withoutIt: 'as many as there are' }), []);
+  assert.equal(found({ ...bare, default: 1, examples: [] }), ['examples']);
+  assert.equal(found({ ...bare, default: 1, description: '' }), ['description']);
+  assert.equal(found({ ...bare, default: 1, properties: { inner: bare } }), ['default'], 'inside of an option');
+  assert.equal(found({ ...bare, default: 1, withoutIt: 'as many as there are' }).length, 1, 'not both');
 });
 
 test('examples and defaults of options are values that the schema accepts', () => {

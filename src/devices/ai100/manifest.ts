@@ -2,10 +2,13 @@ import type { DeviceManifest } from '../../contracts/device.js';
 import type { OptionSchema } from '../../contracts/node.js';
 
 /** One value or several. */
-function counts(description: string, examples: readonly unknown[]): OptionSchema {
+function counts(description: string, withoutIt: string, examples: readonly unknown[]): OptionSchema {
   const count = { type: 'integer', minimum: 1 };
-  return { anyOf: [count, { type: 'array', items: count, minItems: 1 }], description, examples };
+  return { anyOf: [count, { type: 'array', items: count, minItems: 1 }], description, withoutIt, examples };
 }
+
+/** What the nodes of a recipe ask for is always among the shapes. */
+const OF_NODES = 'what the nodes ask for';
 
 export const manifest: DeviceManifest = {
   kind: 'ai100',
@@ -51,19 +54,25 @@ export const manifest: DeviceManifest = {
       type: 'object',
       description:
         'What the programs are compiled for, where that is more than the nodes’ own options: a number or several for each.',
+      withoutIt: OF_NODES,
       properties: {
-        tiles: counts('Tiles of an image, thumbnail included: one vision specialization each.', [13, [5, 13]]),
-        batch_size: counts('Prompts decoded together.', [[1, 4]]),
-        prefill_seq_len: counts('Prompt tokens per prefill call.', [[32, 128]]),
-        ctx_len: counts('Slots of the cache; the node’s own ctx_len among them.', [[1024, 4096]]),
+        tiles: counts(
+          'Tiles of an image, thumbnail included: one vision specialization each.',
+          'the most that the model and the nodes cut',
+          [13, [5, 13]],
+        ),
+        batch_size: counts('Prompts decoded together.', OF_NODES, [[1, 4]]),
+        prefill_seq_len: counts('Prompt tokens per prefill call.', OF_NODES, [[32, 128]]),
+        ctx_len: counts('Slots of the cache; the node’s own ctx_len among them.', OF_NODES, [[1024, 4096]]),
         full_batch_size: {
           type: 'integer',
           minimum: 1,
           description: 'Rows of the cache of a program exported for continuous batching.',
+          withoutIt: 'the program has no continuous batching',
           examples: [4],
         },
-        comp_ctx_lengths_prefill: counts('How much of the cache a prefill call reads.', [[1024, 2048]]),
-        comp_ctx_lengths_decode: counts('How much of the cache a decode step reads.', [[2048, 4096]]),
+        comp_ctx_lengths_prefill: counts('How much of the cache a prefill call reads.', 'all of it', [[1024, 2048]]),
+        comp_ctx_lengths_decode: counts('How much of the cache a decode step reads.', 'all of it', [[2048, 4096]]),
       },
       additionalProperties: false,
       examples: [{ tiles: [1, 5], prefill_seq_len: [32, 128] }],
@@ -71,6 +80,7 @@ export const manifest: DeviceManifest = {
     compiler_flags: {
       type: 'object',
       description: 'Further flags of the compiler: a_b: v becomes -a-b=v, true the flag alone.',
+      withoutIt: 'none',
       additionalProperties: { type: ['string', 'number', 'boolean'] },
       examples: [{ aic_enable_depth_first: true, mos: 1 }],
     },
@@ -78,12 +88,20 @@ export const manifest: DeviceManifest = {
       type: 'object',
       description:
         'Programs that are compiled already, such as QEfficient’s: QPC folders, from the recipe’s folder. They are run as they are.',
+      withoutIt: 'programs are compiled from the model’s exports',
       properties: {
-        vision: { type: 'string', minLength: 1, description: 'The vision program.', examples: ['qpc-vision/qpc'] },
+        vision: {
+          type: 'string',
+          minLength: 1,
+          description: 'The vision program.',
+          withoutIt: 'it is compiled',
+          examples: ['qpc-vision/qpc'],
+        },
         language: {
           type: 'string',
           minLength: 1,
           description: 'The language program.',
+          withoutIt: 'it is compiled',
           examples: ['qpc-language/qpc'],
         },
       },
@@ -93,7 +111,8 @@ export const manifest: DeviceManifest = {
     memory_gib: {
       type: 'number',
       exclusiveMinimum: 0,
-      description: 'Memory of each card. With it, a program that does not fit is refused before it is compiled.',
+      description: 'Memory of each card: a program that does not fit is refused before it is compiled.',
+      withoutIt: 'no program is refused for its size',
       examples: [16, 32],
     },
     timeout_ms: {

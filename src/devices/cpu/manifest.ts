@@ -8,7 +8,8 @@ export const manifest: DeviceManifest = {
       type: 'integer',
       minimum: 1,
       maximum: 1024,
-      description: 'Threads that one operator may use. Without it, the number of cores.',
+      description: 'Threads that one operator may use.',
+      withoutIt: 'the number of cores',
       examples: [2],
     },
     graph_optimization: {

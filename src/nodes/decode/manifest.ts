@@ -11,7 +11,8 @@ export const manifest: NodeManifest = {
     vision: {
       kind: 'embeddings',
       required: false,
-      description: 'Vision embeddings of the images in the prompt; leave out for a text-only recipe.',
+      description: 'Vision embeddings of the images in the prompt.',
+      withoutIt: 'prompts are text alone',
     },
   },
   outputs: { text: { kind: 'completion', description: 'The generated text, its token ids and how it ended.' } },

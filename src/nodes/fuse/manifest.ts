@@ -12,6 +12,7 @@ export const manifest: NodeManifest = {
       required: false,
       many: true,
       description: 'The image or images that boxes refer to, or the conversation that shows them.',
+      withoutIt: 'boxes stay in the text as the model wrote them',
     },
   },
   outputs: { answer: { kind: 'answer', description: 'Text, boxes in pixels, and what else was asked for.' } },
@@ -27,13 +28,15 @@ export const manifest: NodeManifest = {
       type: 'integer',
       minimum: 1,
       description:
-        'Which image boxes refer to and are drawn into, counted from 1: the text itself does not say, so ask about one image at a time. Without it, the first image; of a conversation, the first of the last message that shows one. A run says so when there are several.',
+        'Which image boxes refer to and are drawn into, counted from 1: the text itself does not say, so ask about one image at a time. A run says so when there are several.',
+      withoutIt: 'the first image; of a conversation, the first of the last message that shows one',
       examples: [2],
     },
     schema: {
       type: ['object', 'boolean'],
       description:
         'JSON Schema of the answer: JSON in the text is parsed and validated; a failure is reported as data.',
+      withoutIt: 'the answer is text',
       examples: [{ type: 'object', required: ['count'], properties: { count: { type: 'integer' } } }],
     },
     exif_orientation: {

@@ -10,10 +10,11 @@ export const manifest: NodeManifest = {
       kind: 'image',
       required: false,
       many: true,
-      description: 'The image or images of the prompt; leave out for a text-only prompt.',
+      description: 'The image or images of the prompt.',
+      withoutIt: 'the prompt is text alone, or has the images of its conversation',
     },
-    prompt: { kind: 'text', required: false, description: 'What to ask. Either this or `messages`.' },
-    messages: { kind: 'messages', required: false, description: 'A whole conversation. Either this or `prompt`.' },
+    prompt: { kind: 'text', required: false, description: 'What to ask.' },
+    messages: { kind: 'messages', required: false, description: 'A whole conversation.' },
   },
   oneOf: [['prompt', 'messages']],
   outputs: {
@@ -25,26 +26,28 @@ export const manifest: NodeManifest = {
       type: 'integer',
       minimum: 1,
       maximum: 64,
-      description: 'Fewest tiles an image is cut into. Without it, the model’s own preprocessor_config.json decides.',
+      description: 'Fewest tiles an image is cut into.',
+      withoutIt: 'as the model’s own configuration says',
       examples: [1],
     },
     max_tiles: {
       type: 'integer',
       minimum: 1,
       maximum: 64,
-      description:
-        'Most tiles an image is cut into (the thumbnail not counted). Without it, the model’s own preprocessor_config.json decides.',
+      description: 'Most tiles an image is cut into (the thumbnail not counted).',
+      withoutIt: 'as the model’s own configuration says',
       examples: [4, 12],
     },
     use_thumbnail: {
       type: 'boolean',
-      description:
-        'Add the whole image as one more tile when there are several. Without it, as the model’s config says.',
+      description: 'Add the whole image as one more tile when there are several.',
+      withoutIt: 'as the model’s own configuration says',
       examples: [true],
     },
     system: {
       type: 'string',
       description: 'System message to use instead of the model’s own default; an empty string means none.',
+      withoutIt: 'the conversation’s own, or the model’s default',
       examples: ['Answer in one short sentence.'],
     },
     exif_orientation: {
