@@ -5,6 +5,7 @@
 import { dirname, resolve } from 'node:path';
 import type { NodeManifest } from '../contracts/node.js';
 import type { Compilation } from '../contracts/recipe.js';
+import { type AbsentKey, checkAbsent } from './absent.js';
 import { type SchemaCheck, schemaCheck } from './checker.js';
 import { readDraft } from './draft.js';
 import type { SchemaContext } from './explain.js';
@@ -86,16 +87,18 @@ async function compileTree(
     files.push(file);
     tree = applyDevice(tree, file, registry, problems);
   }
+  const absent: AbsentKey[] = [];
   for (const [i, text] of (options.set ?? []).entries()) {
     const file = argumentFile('--set', i, text, cwd);
     files.push(file);
-    tree = applySet(tree, file, registry, problems);
+    tree = applySet(tree, file, registry, problems, absent);
   }
   const { schema, check } = await schemaOf(registry);
   validateTree(tree, check, { schema, registry }, problems);
+  checkAbsent(absent, tree, check, { schema, registry }, problems);
   const plugins = await loadPlugins(tree, options, problems);
   const draft = readDraft(tree, registry, plugins);
-  await validatePluginOptions(tree, plugins, draft.nodes, registry, problems);
+  await validatePluginOptions(tree, absent, plugins, draft.nodes, registry, problems);
   link(draft, registry, problems);
   checkKinds(draft, problems);
   const order = schedule(draft, problems);
@@ -122,6 +125,7 @@ function schemaOf(registry: Registry): Promise<CheckedSchema> {
 /** Built-in kinds are in the schema; the options of plugins are checked one by one. */
 async function validatePluginOptions(
   tree: SourceMap,
+  absent: readonly AbsentKey[],
   plugins: ReadonlyMap<string, NodeManifest>,
   nodes: ReturnType<typeof readDraft>['nodes'],
   registry: Registry,
@@ -133,9 +137,11 @@ async function validatePluginOptions(
     if (manifest === undefined || given === null) continue;
     const schema = withSchema(manifest);
     const context: SchemaContext = { schema, registry };
+    const path = ['nodes', node.name, 'with'];
     try {
       const check = await schemaCheck(schema, { generated: false });
-      validateTree(given, check, context, problems, ['nodes', node.name, 'with']);
+      validateTree(given, check, context, problems, path);
+      checkAbsent(absent, given, check, context, problems, path);
     } catch {
       problems.add('E_PLUGIN', `the options in the manifest of ${node.kind} are not valid JSON Schema`, {
         at: node.kindAt,

@@ -54,7 +54,7 @@ export function typeText(path: DocumentPath, error: SchemaError, node: SourceNod
   return `${what} must be ${nouns.join(' or ')}, not ${describeNode(node)}`;
 }
 
-export function typeHint(error: SchemaError, node: SourceNode | undefined): string | undefined {
+export function typeHint(error: SchemaError, node: SourceNode | undefined, schema: JsonSchema): string | undefined {
   const types = expectedTypes(error);
   if (node === undefined) return undefined;
   if (node.kind !== 'scalar') {
@@ -62,24 +62,30 @@ export function typeHint(error: SchemaError, node: SourceNode | undefined): stri
     return undefined;
   }
   const { value } = node;
+  const only = 'const' in schema ? `write ${inYaml(schema['const'])}` : undefined;
   if (value === null) {
+    if (only !== undefined) return only;
     if (types.includes('object')) return 'write {} for an empty map, or remove the key';
     return types.includes('string') ? 'write "" for empty text, or remove the key' : 'remove the key';
   }
   if (types.includes('array')) return `write [${inYaml(value)}]`;
   if (typeof value === 'string') {
     const numeric = value.trim() !== '' && Number.isFinite(Number(value));
-    if (numeric && (types.includes('number') || types.includes('integer')))
-      return `write ${Number(value)} without quotes`;
+    if (numeric && (types.includes('number') || types.includes('integer'))) {
+      const isKept = !/^[-+]?\d+$/.test(value.trim()) || Number.isSafeInteger(Number(value));
+      return isKept
+        ? `write ${Number(value)} without quotes`
+        : `the largest whole number is ${Number.MAX_SAFE_INTEGER}`;
+    }
     if (types.includes('integer') && /^\d{1,3}([_,]\d{3})+$/.test(value)) return `write ${value.replace(/[_,]/g, '')}`;
     if (types.includes('boolean') && /^(?:yes|on|true|1)$/i.test(value)) return 'write true';
     if (types.includes('boolean') && /^(?:no|off|false|0)$/i.test(value)) return 'write false';
-    return undefined;
+    return only;
   }
   if (types.includes('string')) return `put it in quotes: "${value}"`;
   if (typeof value === 'number' && types.includes('integer')) return `write ${Math.round(value)}`;
   if (types.includes('boolean') && (value === 0 || value === 1)) return `write ${value === 1}`;
-  return undefined;
+  return only;
 }
 
 interface ValueWords {

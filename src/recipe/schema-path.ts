@@ -27,6 +27,20 @@ export function instancePath(pointer: string): DocumentPath {
     .map((part) => part.replace(/~1/g, '/').replace(/~0/g, '~'));
 }
 
-export function propertyNames(schema: JsonSchema): readonly string[] {
-  return isObject(schema['properties']) ? Object.keys(schema['properties']) : [];
+/**
+ * Names of the properties that a place of the document may have. The document's own path leads to them where it can:
+ * inside of a definition that is compiled as a function of its own, ajv's `schemaPath` starts anew at `#`. Properties
+ * that depend on the kind stand in definitions for which it does not.
+ */
+export function propertyNames(schema: JsonSchema, place: DocumentPath, schemaPath: string): readonly string[] {
+  let at: unknown = schema;
+  for (const step of place) {
+    const { properties, additionalProperties }: JsonSchema = isObject(at) ? at : {};
+    const named = isObject(properties) && Object.hasOwn(properties, step) ? properties[step] : additionalProperties;
+    const reference = isObject(named) ? named['$ref'] : undefined;
+    at = typeof reference === 'string' ? subschemaAt(schema, `${reference}/properties`) : named;
+  }
+  const own = isObject(at) && at['additionalProperties'] === false ? at['properties'] : undefined;
+  const found = own ?? subschemaAt(schema, schemaPath)['properties'];
+  return isObject(found) ? Object.keys(found) : [];
 }

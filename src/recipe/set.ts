@@ -1,5 +1,6 @@
 /** Phase 3: `--set path=value`, as a change of the tree. Each argument is a text of its own; `--device` is beside this. */
 
+import type { AbsentKey } from './absent.js';
 import { parseYaml } from './parse.js';
 import { Problems } from './problems.js';
 import { nodeManifest, type Registry } from './registry.js';
@@ -31,8 +32,14 @@ export function argumentFile(option: '--set' | '--device', index: number, text: 
   return sourceFile(index === 0 ? option : `${option} (${index + 1})`, folder, text);
 }
 
-/** Applies one `--set`. On a problem the tree comes back unchanged. */
-export function applySet(tree: SourceMap, file: SourceFile, registry: Registry, problems: Problems): SourceMap {
+/** Applies one `--set`. On a problem the tree comes back unchanged. `absent` gets the key of a removal of nothing. */
+export function applySet(
+  tree: SourceMap,
+  file: SourceFile,
+  registry: Registry,
+  problems: Problems,
+  absent: AbsentKey[],
+): SourceMap {
   const whole: Span = { file, start: 0, end: file.text.length };
   const match = ARGUMENT.exec(file.text);
   const written = match?.[1]?.trim() ?? '';
@@ -56,6 +63,7 @@ export function applySet(tree: SourceMap, file: SourceFile, registry: Registry, 
   const valueStart = file.text.indexOf('=') + 1;
   const value = parseArgumentValue(file, valueStart, problems);
   if (value === null || !checkPath(tree, steps, value, at, registry, problems)) return tree;
+  if (isNull(value) && findNode(tree, steps) === null) absent.push({ steps, at });
   const changed = put(tree, steps, value, at, [], problems);
   return changed?.kind === 'map' ? changed : tree;
 }
@@ -133,7 +141,8 @@ function checkPath(
   }
   if (!NAMED.has(top) || name === undefined) return true;
   const section = mapAt(tree, top);
-  if (section?.entries.has(name) || (steps.length === 2 && (value.kind === 'map' || top === 'outputs'))) return true;
+  const isNew = steps.length === 2 && (value.kind === 'map' || (top === 'outputs' && !isNull(value)));
+  if (section?.entries.has(name) || isNew) return true;
   const near = nearest(name, section?.entries.keys() ?? []);
   problems.add('E_SET', `the recipe has no ${top.replace(/s$/, '')} "${name}"`, {
     at,
@@ -162,6 +171,8 @@ function optionPath(tree: SourceMap, steps: DocumentPath, registry: Registry): s
   return owners.length === 1 ? owners[0] : undefined;
 }
 
+const isNull = (value: SourceNode): boolean => value.kind === 'scalar' && value.value === null;
+
 /** A copy of the tree with `value` at `steps`; null and a problem where the path meets a single value. */
 function put(
   node: SourceNode | undefined,
@@ -182,7 +193,7 @@ function put(
   // `stop[0]=x` where the recipe says nothing of `stop`: a new list takes the place of the default.
   if (node?.kind !== 'map' && typeof first === 'number') return putItem([], at, step, rest, value, at, done, problems);
   const entries = new Map(node?.kind === 'map' ? node.entries : []);
-  if (rest.length === 0 && value.kind === 'scalar' && value.value === null) {
+  if (rest.length === 0 && isNull(value)) {
     entries.delete(step);
   } else {
     const made = put(entries.get(step)?.value, rest, value, at, [...done, step], problems);

@@ -58,7 +58,7 @@ function report(
       problems.add('E_UNKNOWN_KEY', unknownKeyText(key, full), {
         at: keySpanAt(tree, [...at, key]),
         path: [...full, key],
-        hint: keyHint(key, full, propertyNames(schema), tree, context),
+        hint: keyHint(key, full, propertyNames(context.schema, at, error.schemaPath), tree, context),
       });
       return;
     }
@@ -85,7 +85,7 @@ function report(
       problems.add('E_TYPE', typeText(full, error, found?.value), {
         at: spanAt(tree, at),
         path: full,
-        hint: typeHint(error, found?.value),
+        hint: typeHint(error, found?.value, schema),
       });
       return;
     }

@@ -54,7 +54,7 @@ export class Converter {
       if (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value))) {
         this.problems.add('E_VALUE', `${node.source ?? String(value)} cannot be kept exactly as a number`, {
           at: span,
-          hint: 'use a number up to 9007199254740991, or quote it as text',
+          hint: `the largest whole number is ${Number.MAX_SAFE_INTEGER}; quote it where text is meant`,
         });
       }
       return { kind: 'scalar', span, value };

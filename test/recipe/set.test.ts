@@ -56,6 +56,46 @@ test('places in lists', async () => {
   assert.equal(await refused('nodes.dec.with.stop[1]=b'), ['E_SET --set 1']);
 });
 
+test('a removal of nothing is right for a known key and refused for a misspelt one', async () => {
+  const fine = [
+    'nodes.dec.with.top_k=null',
+    'nodes.out.with.overlay=null',
+    'devices.main.threads=~',
+    'description=null',
+  ];
+  for (const text of fine) assert.equal((await setting(text)).diagnostics, [], text);
+  const wrong = [
+    ['nodes.dec.with.ctx_lenn=null', '"ctx_len"'],
+    ['nodes.dec.inputs.visio=null', '"vision"'],
+    ['nodes.dec.withh=null', '"with"'],
+    ['nodes.dec.withh.ctx_len=null', '"with"'],
+    ['devices.main.thread=null', '"threads"'],
+    ['model.pth=null', '"path"'],
+    ['inputs.image.defualt=null', '"default"'],
+  ] as const;
+  for (const [text, meant] of wrong) {
+    assert.equal(await refused(text), ['E_UNKNOWN_KEY --set 1'], text);
+    assert.match(await hint(text), meant, text);
+  }
+  assert.equal(await refused('outputs.anser=null'), ['E_SET --set 1']);
+  assert.match(await hint('outputs.anser=null'), '"outputs.answer"');
+  const later = ['nodes.dec.with.ctx_lenn=null', 'name=ok'];
+  assert.equal(await refused(...later), ['E_UNKNOWN_KEY --set 1'], 'whatever comes after it');
+  const twice = ['nodes.dec.with.ctx_len=20', 'nodes.dec.with.ctx_len=null', 'nodes.dec.with.ctx_len=null'];
+  assert.is(await option('dec', 'ctx_len', ...twice), 1024);
+});
+
+test('a whole number that cannot be kept exactly', async () => {
+  assert.equal(await refused('nodes.dec.with.seed=9007199254740993'), ['E_TYPE --set 21']);
+  assert.is(await hint('nodes.dec.with.seed=9007199254740993'), 'the largest whole number is 9007199254740991');
+  assert.is(await option('dec', 'seed', 'nodes.dec.with.seed=9007199254740991'), Number.MAX_SAFE_INTEGER);
+  assert.is(
+    await option('pre', 'system', 'nodes.pre.with.system=9007199254740993'),
+    '9007199254740993',
+    'text is text',
+  );
+});
+
 test('paths in values start from the working directory', async () => {
   const { plan } = await setting('model.path=models/x', 'inputs.image.default=a.png');
   assert.is(plan?.model.path, '/base/models/x');
