@@ -4,6 +4,7 @@
  */
 import type { DeviceState, ProgramSession, RunOptions, RunResult } from '../contracts/device.js';
 import type { Tensor } from '../contracts/tensor.js';
+import { chunkEnd } from '../util/prefill-chunks.js';
 import { IntTensor, imageTokens, type LanguagePorts, visionTensor } from './feeds.js';
 import type { GenerationRequest } from './types.js';
 
@@ -53,16 +54,6 @@ async function prefillRow(
     if (last) task.done(row, result, 0);
     else if (ports.hasImageIndex) imageIdx = rowsUsed(request, end);
   }
-}
-
-/**
- * A call of one token takes no vision row in graphs exported by QEfficient, which tell decode from prefill by that length:
- * an image token that would be alone takes the next one along.
- */
-function chunkEnd({ ids, imageTokenId }: GenerationRequest, start: number, most: number): number {
-  const end = Math.min(start + most, ids.length);
-  const isLoneImage = end - start === 1 && ids[start] === imageTokenId;
-  return isLoneImage ? Math.min(end + 1, ids.length) : end;
 }
 
 function chunkInputs(

@@ -142,10 +142,7 @@ function mismatch(token: string, expected: number, received: number): VlmError {
 }
 
 /** How long a prompt is; `exact` is false when there was no tokenizer to count with. */
-export interface PromptSize {
-  readonly text: string;
-  readonly promptTokens: number;
-  readonly visionTokens: number;
+export interface PromptSize extends PromptPlan {
   readonly exact: boolean;
 }
 
@@ -159,15 +156,25 @@ export function sizePrompt(
   layouts: readonly (ImageLayout | ImageInfo)[],
 ): PromptSize {
   try {
-    const { text, ids, visionTokens } = planPrompt(model, messages, layouts);
-    return { text, promptTokens: ids.length, visionTokens, exact: true };
+    return { ...planPrompt(model, messages, layouts), exact: true };
   } catch (error) {
     if (!(error instanceof VlmError) || error.code !== 'MODEL_MISSING') throw error;
     const text = expandedPrompt(model, messages, layouts);
-    const words = text.replaceAll(model.family.imageToken, '');
     const visionTokens = layouts.reduce((n, layout) => n + layout.visionTokens, 0);
-    const bos = model.text.bosToken === undefined ? 0 : 1;
-    const promptTokens = new TextEncoder().encode(words).length + visionTokens + bos;
-    return { text, promptTokens, visionTokens, exact: false };
+    return { text, ...standIns(model, text), visionTokens, exact: false };
   }
+}
+
+/** Ids in place of those that a tokenizer would give: nothing but how many, and which of them are images. */
+function standIns({ family, text: tokenizer }: PromptModel, text: string): Pick<PromptPlan, 'ids' | 'imageTokenId'> {
+  const imageTokenId = 1;
+  const bos = tokenizer.bosToken === undefined ? 0 : 1;
+  const words = text.split(family.imageToken).map((piece) => new TextEncoder().encode(piece).length);
+  const ids = new Int32Array(bos + words.reduce((n, length) => n + length, words.length - 1));
+  let at = bos;
+  for (const length of words.slice(0, -1)) {
+    ids[at + length] = imageTokenId;
+    at += length + 1;
+  }
+  return { ids, imageTokenId };
 }

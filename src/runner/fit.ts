@@ -8,9 +8,9 @@ import type { ModelContext, NodeOutputs } from '../contracts/node.js';
 import type { ImageInfo } from '../contracts/ports.js';
 import type { Plan, PlanNode } from '../contracts/recipe.js';
 import { geometryOptions } from '../prompt/prepare.js';
+import { chunkLengths, type PromptIds } from '../util/prefill-chunks.js';
 
-export interface PromptSize {
-  readonly promptTokens: number;
+export interface SizedPrompt extends PromptIds {
   readonly images: readonly ImageInfo[];
 }
 
@@ -35,24 +35,17 @@ export function numberOf(node: PlanNode, option: string, otherwise: number): num
   return typeof value === 'number' ? value : otherwise;
 }
 
-/** Exact-length chunks of `size`: 300 at 128 -> 128, 128, 44. */
-export function prefillChunks(tokens: number, size: number): readonly number[] {
-  const chunks: number[] = [];
-  for (let left = tokens; left > 0; left -= size) chunks.push(Math.min(left, size));
-  return chunks;
-}
-
 /** Throws PLAN_DOES_NOT_FIT when the prompt leaves no slot for an answer. */
-export function checkFit(decode: PlanNode, prompt: PromptSize, maker?: PromptMaker): PlannedDecode {
+export function checkFit(decode: PlanNode, prompt: SizedPrompt, maker?: PromptMaker): PlannedDecode {
   const ctxLen = numberOf(decode, 'ctx_len', 1024);
-  const { promptTokens } = prompt;
+  const promptTokens = prompt.ids.length;
   if (promptTokens + 1 > ctxLen) throw doesNotFit(decode, ctxLen, prompt, maker);
   return {
     node: decode.name,
     ctxLen,
     maxNewTokens: numberOf(decode, 'max_new_tokens', 64),
     batchSize: numberOf(decode, 'batch_size', 1),
-    prefillChunks: prefillChunks(promptTokens, numberOf(decode, 'prefill_seq_len', promptTokens)),
+    prefillChunks: chunkLengths(prompt, numberOf(decode, 'prefill_seq_len', promptTokens)),
     roomForAnswer: ctxLen - promptTokens,
   };
 }
@@ -87,14 +80,14 @@ export function verifyFit(
   for (const [port, value] of values) {
     if (value.kind !== 'tokens') continue;
     for (const decode of decodesOf(plan, node, port)) {
-      warnings.push(shortRoom(checkFit(decode, { promptTokens: value.ids.length, images }, maker)) ?? '');
+      warnings.push(shortRoom(checkFit(decode, { ...value, images }, maker)) ?? '');
     }
   }
   return warnings.filter((warning) => warning !== '');
 }
 
-function doesNotFit(decode: PlanNode, ctxLen: number, prompt: PromptSize, maker?: PromptMaker): VlmError {
-  const { promptTokens, images } = prompt;
+function doesNotFit(decode: PlanNode, ctxLen: number, prompt: SizedPrompt, maker?: PromptMaker): VlmError {
+  const { ids, images } = prompt;
   const given = decode.given.includes('ctx_len');
   const location = decode.optionLocations['ctx_len'] ?? decode.location;
   const vision = images.reduce((n, image) => n + image.visionTokens, 0);
@@ -102,15 +95,15 @@ function doesNotFit(decode: PlanNode, ctxLen: number, prompt: PromptSize, maker?
   return new VlmError('PLAN_DOES_NOT_FIT', {
     what: `The prompt does not fit ctx_len of node "${decode.name}"`,
     expected: `at most ${ctxLen - 1} prompt tokens: ctx_len is ${ctxLen}${given ? '' : ' (the default)'} and the answer needs a slot`,
-    received: `${promptTokens} tokens${vision > 0 ? `, ${vision} of them for ${tiles} tiles of ${images.length} image${images.length === 1 ? '' : 's'}` : ''}`,
+    received: `${ids.length} tokens${vision > 0 ? `, ${vision} of them for ${tiles} tiles of ${images.length} image${images.length === 1 ? '' : 's'}` : ''}`,
     where: `nodes.${decode.name}.with.ctx_len`,
     hint: remedies(decode, ctxLen, prompt, maker),
     ...(location === undefined ? {} : { location }),
   });
 }
 
-function remedies(decode: PlanNode, ctxLen: number, prompt: PromptSize, maker?: PromptMaker): string {
-  const { promptTokens } = prompt;
+function remedies(decode: PlanNode, ctxLen: number, prompt: SizedPrompt, maker?: PromptMaker): string {
+  const promptTokens = prompt.ids.length;
   const most = maker?.model.family.maxPositions ?? Number.POSITIVE_INFINITY;
   const whole = promptTokens + numberOf(decode, 'max_new_tokens', 64);
   const found: string[] = [];
@@ -130,14 +123,10 @@ function placeOf(node: PlanNode): string {
 }
 
 /** The largest max_tiles at which the prompt has at most `limit` tokens, found by trying; null when there is none. */
-function fittingTiles(
-  { node, model }: PromptMaker,
-  { promptTokens, images }: PromptSize,
-  limit: number,
-): number | null {
+function fittingTiles({ node, model }: PromptMaker, { ids, images }: SizedPrompt, limit: number): number | null {
   if (images.length === 0 || node.manifest.options['max_tiles'] === undefined) return null;
   const geometry = geometryOptions(node.options);
-  const words = promptTokens - images.reduce((n, image) => n + tokensOf(model, image), 0);
+  const words = ids.length - images.reduce((n, image) => n + tokensOf(model, image), 0);
   const largest = Math.max(...images.map(({ grid: [columns, rows] }) => columns * rows));
   for (let most = largest - 1; most >= 1; most--) {
     const layouts = images.flatMap(

@@ -10,6 +10,7 @@ import type { ImageInfo, PortValue } from '../contracts/ports.js';
 import type { Plan, PlanNode, Reference } from '../contracts/recipe.js';
 import { BYTES_PER_ELEMENT } from '../contracts/tensor.js';
 import { preparePromptSize } from '../prompt/prepare.js';
+import type { PromptIds } from '../util/prefill-chunks.js';
 import { checkFit, numberOf, type PlannedDecode, shortRoom } from './fit.js';
 import type { RunItem } from './item.js';
 import { laneOf } from './lanes.js';
@@ -92,7 +93,8 @@ export async function planShapes(plan: Plan, item: RunItem, sources: PlanSources
     });
   }
   const unknown = makers.flatMap((node) => whyUnknown(node) ?? []);
-  const prompts = makers.filter((node) => whyUnknown(node) === null).map((node) => planPromptOf(node, item, sources));
+  const sized = makers.filter((node) => whyUnknown(node) === null).map((node) => planPromptOf(node, item, sources));
+  const prompts = sized.map(({ planned }) => planned);
   const devices = plan.nodes.filter((n) => n.manifest.program !== undefined);
   const fed = devices.flatMap((node) => {
     const prompt = promptOf(prompts, node);
@@ -102,7 +104,12 @@ export async function planShapes(plan: Plan, item: RunItem, sources: PlanSources
     .filter(({ node }) => node.manifest.program === 'language')
     .map(({ node, prompt }) => {
       const maker = makers.find((n) => n.name === prompt.node);
-      return checkFit(node, prompt, maker === undefined ? undefined : { node: maker, model: sources.model });
+      const ids = sized.find(({ planned }) => planned === prompt)?.ids ?? NO_IDS;
+      return checkFit(
+        node,
+        { ...ids, images: prompt.images },
+        maker === undefined ? undefined : { node: maker, model: sources.model },
+      );
     });
   const programs = await planPrograms(devices, sources);
   const known = programs.every((p) => p.weightBytes !== null && p.stateBytes !== null);
@@ -132,6 +139,7 @@ export async function planShapes(plan: Plan, item: RunItem, sources: PlanSources
   };
 }
 
+const NO_IDS: PromptIds = { ids: new Int32Array(), imageTokenId: -1 };
 const NO_PROMPT: PlannedPrompt = {
   node: '',
   images: [],
@@ -164,7 +172,12 @@ export function promptOf(prompts: readonly PlannedPrompt[], node: PlanNode): Pla
   return undefined;
 }
 
-function planPromptOf(node: PlanNode, item: RunItem, { model, imageSize }: PlanSources): PlannedPrompt {
+interface SizedPrompt {
+  readonly planned: PlannedPrompt;
+  readonly ids: PromptIds;
+}
+
+function planPromptOf(node: PlanNode, item: RunItem, { model, imageSize }: PlanSources): SizedPrompt {
   const values = Object.values(node.inputs).flatMap((ref) => inputValues(item, ref));
   const messages = values.find((v) => v.kind === 'messages');
   const prompt = values.find((v) => v.kind === 'text');
@@ -176,20 +189,22 @@ function planPromptOf(node: PlanNode, item: RunItem, { model, imageSize }: PlanS
     sizes: images.map((image) => imageSize(image.bytes, image.name, node.options)),
     options: node.options,
   });
-  const planned = prepared.layouts.map((layout, place): PlannedImage => {
+  const layouts = prepared.layouts.map((layout, place): PlannedImage => {
     const { width, height, grid, tiles, visionTokens, tileSize } = layout;
     const name = images[prepared.order[place] ?? 0]?.name ?? '';
     return { name, width, height, grid, tiles, visionTokens, tileSize: [tileSize.width, tileSize.height] };
   });
-  return {
+  const { ids, imageTokenId, visionTokens, exact, text } = prepared.prompt;
+  const planned: PlannedPrompt = {
     node: node.name,
-    images: planned,
-    tiles: planned.reduce((n, image) => n + image.tiles, 0),
-    visionTokens: prepared.prompt.visionTokens,
-    promptTokens: prepared.prompt.promptTokens,
-    promptExact: prepared.prompt.exact,
-    prompt: prepared.prompt.text,
+    images: layouts,
+    tiles: layouts.reduce((n, image) => n + image.tiles, 0),
+    visionTokens,
+    promptTokens: ids.length,
+    promptExact: exact,
+    prompt: text,
   };
+  return { planned, ids: { ids, imageTokenId } };
 }
 
 function inputValues(item: RunItem, ref: Reference): readonly PortValue[] {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type PlanOptions, plan, VlmError } from '../../src/index.js';
+import { type PlanOptions, plan, run, VlmError } from '../../src/index.js';
 import { packageRoot } from '../../src/util/package-root.js';
 
 const test = suite('plan');
@@ -70,6 +70,25 @@ test('each node that makes a prompt is planned with its own images, each program
       [1, [1, 13], [1, 48, 128]],
     ],
   );
+});
+
+test('prefill calls are those that the run makes, where a call of one token would hold an image token alone', async () => {
+  for (const size of [1, 2, 7]) {
+    const set = [`nodes.dec1.with={ prefill_seq_len: ${size}, max_new_tokens: 1 }`, 'outputs={ a: $dec1.text }'];
+    set.push('nodes.dec2=null', 'nodes.pre2=null', 'nodes.enc2=null');
+    const [shapes, done] = [await plan(two, { set }), await run(two, { set })];
+    assert.ok(done.ok, JSON.stringify(done.error));
+    const [answer] = Object.values(done.items[0]?.outputs ?? {});
+    assert.is(answer?.kind, 'completion');
+    const made = answer?.kind === 'completion' ? answer.prefillChunks : [];
+    assert.equal(shapes.decodes[0]?.prefillChunks, made, `at most ${size}`);
+    const counted = shapes.calls.filter((c) => c.what === 'prefill');
+    assert.equal(
+      counted.map((c) => [c.shapes['input_ids']?.[1], c.times]),
+      [...new Set(made)].map((n) => [n, made.filter((m) => m === n).length]),
+    );
+    if (size === 1) assert.ok(made.includes(2), 'images go two by two');
+  }
 });
 
 test('memory: a program is loaded once, and its nodes have their caches in turn', async () => {

@@ -3,16 +3,15 @@ import * as assert from 'uvu/assert';
 import { VlmError } from '../../src/contracts/errors.js';
 import type { ImageInfo } from '../../src/contracts/ports.js';
 import type { PlanNode } from '../../src/contracts/recipe.js';
-import { checkFit, type PromptMaker, prefillChunks, verifyFit } from '../../src/runner/fit.js';
+import { checkFit, type PromptMaker, type SizedPrompt, verifyFit } from '../../src/runner/fit.js';
 import { fakePlan, runFake, text } from './fakes/plans.js';
 
 const test = suite('fit');
 
-test('prefill chunks have the exact length', () => {
-  assert.equal(prefillChunks(300, 128), [128, 128, 44]);
-  assert.equal(prefillChunks(128, 128), [128]);
-  assert.equal(prefillChunks(1, 128), [1]);
-  assert.equal(prefillChunks(0, 128), []);
+const sized = (tokens: number, images: readonly ImageInfo[] = []): SizedPrompt => ({
+  ids: new Int32Array(tokens),
+  imageTokenId: -1,
+  images,
 });
 
 const planFor = (ctx: number, n: number) =>
@@ -30,7 +29,7 @@ const planFor = (ctx: number, n: number) =>
 const sayOf = (ctx: number): PlanNode => planFor(ctx, 1).nodes[1] as PlanNode;
 
 test('the smallest cache that fits has one slot for the answer', () => {
-  assert.equal(checkFit(sayOf(11), { promptTokens: 10, images: [] }), {
+  assert.equal(checkFit(sayOf(11), sized(10)), {
     node: 'say',
     ctxLen: 11,
     maxNewTokens: 8,
@@ -39,7 +38,7 @@ test('the smallest cache that fits has one slot for the answer', () => {
     roomForAnswer: 1,
   });
   assert.throws(
-    () => checkFit(sayOf(10), { promptTokens: 10, images: [] }),
+    () => checkFit(sayOf(10), sized(10)),
     (e: unknown) => {
       assert.instance(e, VlmError);
       const { code, details } = e as VlmError;
@@ -83,7 +82,7 @@ function hintAt(ctx: number, widths: readonly number[], made = maker()): string 
   const images = widths.map(imageOf);
   const promptTokens = 9 + images.reduce((n, image) => n + image.visionTokens + 2, 0);
   try {
-    checkFit(sayOf(ctx), { promptTokens, images }, made);
+    checkFit(sayOf(ctx), sized(promptTokens, images), made);
   } catch (error) {
     return (error as VlmError).details.hint ?? '';
   }
@@ -105,10 +104,9 @@ test('fewer tiles are offered when they fit: the most that do, tried with every 
 });
 
 test('a context that the model does not have is not offered', () => {
-  const long = { promptTokens: 4096, images: [] };
   const hint = (tokens: number): string => {
     try {
-      checkFit(sayOf(64), { ...long, promptTokens: tokens }, maker());
+      checkFit(sayOf(64), sized(tokens), maker());
     } catch (error) {
       return (error as VlmError).details.hint ?? '';
     }
