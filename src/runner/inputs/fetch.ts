@@ -210,15 +210,11 @@ async function download(url: string, context: FetchContext, limits: FetchLimits)
   try {
     const { address, headers } = request(url);
     const response = await fetch(address, { signal, redirect: 'follow', headers });
-    if (!response.ok) {
-      throw new VlmError('DOWNLOAD_FAILED', {
-        what: `The server refused an input with status ${response.status}`,
-        received: shown,
-        where: where(context),
-      });
+    const problem = responseProblem(address, response, context, limits);
+    if (problem !== null) {
+      await response.body?.cancel();
+      throw problem;
     }
-    const announced = Number(response.headers.get('content-length') ?? 0);
-    if (announced > limits.maxBytes) throw tooLarge(context, limits, megabytes(announced));
     return await collect(response.body ?? [], context, limits);
   } catch (cause) {
     if (cause instanceof VlmError) throw cause;
@@ -227,10 +223,45 @@ async function download(url: string, context: FetchContext, limits: FetchLimits)
       what: timeout.aborted ? `An input was not there after ${limits.timeoutMs / 1000} s` : 'An input was not fetched',
       received: shown,
       where: where(context),
-      hint: 'check the address, or download the file yourself and give its path',
-      cause: cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause,
+      ...fetchTrouble(cause),
     });
   }
+}
+
+/** Why an answer of a server is not read; null when it is. */
+function responseProblem(
+  address: URL,
+  response: Response,
+  context: FetchContext,
+  limits: FetchLimits,
+): VlmError | null {
+  const details = { received: shownUrl(address.href), where: where(context) };
+  // What comes over an open connection is nobody's word, whatever the address promised.
+  if (address.protocol === 'https:' && !response.url.startsWith('https:')) {
+    return new VlmError('DOWNLOAD_FAILED', {
+      what: `The server sends an https: address on to ${shownUrl(response.url)}, which is not encrypted`,
+      ...details,
+      hint: 'give that address itself if you trust it',
+    });
+  }
+  if (!response.ok) {
+    const what = `The server refused an input with status ${response.status}`;
+    return new VlmError('DOWNLOAD_FAILED', { what, ...details });
+  }
+  const announced = Number(response.headers.get('content-length') ?? 0);
+  return announced > limits.maxBytes ? tooLarge(context, limits, megabytes(announced)) : null;
+}
+
+const UNTRUSTED = /^(?:CERT_|ERR_TLS_CERT|DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED_CERT|UNABLE_TO_(?:GET_ISSUER|VERIFY))/;
+
+/** What fetch itself says stands in the cause of its error. */
+function fetchTrouble(error: unknown): { readonly hint: string; readonly cause: unknown } {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+  const trust = UNTRUSTED.test(code)
+    ? 'the server’s certificate is not trusted: name its authority’s file in NODE_EXTRA_CA_CERTS'
+    : 'check the address';
+  return { hint: `${trust}, or download the file yourself and give its path`, cause };
 }
 
 async function collect(
