@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { FamilyModel, ModelFiles } from '../../../src/contracts/family.js';
+import type { ChatMessage } from '../../../src/contracts/node.js';
 import { familyFor } from '../../../src/families/index.js';
 import { packageRoot } from '../../../src/util/package-root.js';
 import { codeOf } from '../../text/helpers.js';
@@ -186,6 +187,27 @@ test('OpenGVLab messages: a text may place its images itself; the places are tol
   assert.is(
     codeOf(() => model.render?.([{ role: 'tool', content: 'x' }], { addGenerationPrompt: true })).code,
     'TEMPLATE_INVALID',
+  );
+});
+
+test('OpenGVLab messages: a word before a picture does not take its place, as it would in chat() of the published code', () => {
+  const model = open(chat);
+  const place = model.imagePlaceholder;
+  const image = { type: 'image' } as const;
+  const contents = (messages: readonly ChatMessage[]) => model.prepareMessages(messages).map((m) => m.content);
+  assert.equal(
+    contents([
+      { role: 'system', content: 'A picture is <image>.' },
+      { role: 'user', content: 'What does <image> mean?' },
+      { role: 'assistant', content: '<image> is a tag.' },
+      { role: 'user', content: [image, { type: 'text', text: 'And this?' }] },
+    ]),
+    ['A picture is <image>.', 'What does <image> mean?', '<image> is a tag.', `${place}\nAnd this?`],
+  );
+  // Fewer words than pictures place nothing: the parts do.
+  assert.is(
+    contents([{ role: 'user', content: [{ type: 'text', text: 'Two <image>:\n' }, image, image] }])[1],
+    `Two <image>:\nImage-1: ${place}\nImage-2: ${place}\n`,
   );
 });
 
