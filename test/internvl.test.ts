@@ -1,35 +1,19 @@
 /** A tiny model of InternVL's architecture in both its layouts, from pictures to token ids and logits, against transformers' own generate. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ChatMessage } from '../src/contracts/node.js';
-import type { MessagesValue } from '../src/contracts/ports.js';
-import type { ItemRecord } from '../src/contracts/record.js';
-import { run } from '../src/index.js';
 import { packageRoot } from '../src/util/package-root.js';
-import { cli } from './cli/fakes/spawn.js';
 import { tinyModel } from './tiny-models.js';
+import * as whole from './whole-model.js';
 import { type Answered, checkLogits, TOLERANCE } from './whole-run-logits.js';
 
-interface Answer {
-  readonly tiles: number;
-  readonly ids: readonly (number | readonly [number, number])[];
-  readonly tokens: readonly number[];
-  /** Every fourth, of the first and the last step. */
-  readonly logits: Readonly<Record<string, readonly number[]>>;
-}
-interface Case extends Readonly<Record<Layout, Answer>> {
-  readonly images: readonly string[];
-  readonly messages: readonly ChatMessage[];
-}
+interface Case extends whole.Prompt, Readonly<Record<Layout, whole.Answer & { readonly tiles: number }>> {}
 type Layout = 'hf' | 'chat';
 
 const model = tinyModel('internvl');
-const golden: { readonly steps: number; readonly cases: Readonly<Record<string, Case>> } = JSON.parse(
-  readFileSync(join(model, 'goldens.json'), 'utf8'),
-);
+const golden = whole.readGoldens<Case>(model);
 const cases = Object.entries(golden.cases);
 const isEmulatorBuilt = existsSync(join(packageRoot(), 'build', 'native', 'libvlm_aic_emulator.so'));
 /** The longest prompt, the system message in bytes before 14 tiles, has 1088 tokens. */
@@ -56,64 +40,19 @@ const languageOf = (layout: Layout): string => {
   return layout === 'chat' && existsSync(own) ? own : join(model, 'language.onnx');
 };
 
-function recipe(layout: Layout, name: string, { prefill, batch = 1, device }: Settings): string {
-  const file = join(folder, `${layout}-${name}.yaml`);
-  const decode = { batch_size: batch, prefill_seq_len: prefill, ctx_len: CTX, max_new_tokens: golden.steps };
-  const text = {
-    version: 1,
-    name,
-    model: modelOf(layout),
-    inputs: { messages: { type: 'messages' } },
-    devices: { main: device ?? { kind: 'cpu' } },
-    nodes: {
-      preprocess: { kind: 'preprocess', inputs: { messages: '$inputs.messages' } },
-      encode: {
-        kind: 'encode',
-        device: 'main',
-        inputs: { pixels: '$preprocess.pixels' },
-        with: { batch_size: batch },
-      },
-      decode: {
-        kind: 'decode',
-        device: 'main',
-        inputs: { tokens: '$preprocess.tokens', vision: '$encode.embeddings' },
-        with: { ...decode, ignore_eos: true },
-      },
-    },
-    outputs: { text: '$decode.text', tokens: '$preprocess.tokens', vision: '$encode.embeddings' },
-  };
-  writeFileSync(file, JSON.stringify(text));
-  return file;
-}
+const recipe = (layout: Layout, name: string, settings: Settings): string => {
+  const all = { ...settings, ctx: CTX, tokens: golden.steps };
+  return whole.writeRecipe(join(folder, `${layout}-${name}.yaml`), modelOf(layout), all);
+};
 
-function conversation({ images, messages }: Case): MessagesValue {
-  const sources = join(packageRoot(), 'test', 'golden', 'images', 'sources');
-  return {
-    kind: 'messages',
-    messages,
-    images: images.map((name) => ({ kind: 'image', name, bytes: readFileSync(join(sources, name)) })),
-  };
-}
+const picture = (name: string): Buffer =>
+  readFileSync(join(packageRoot(), 'test', 'golden', 'images', 'sources', name));
 
-const promptIds = (source: Answer): number[] =>
-  source.ids.flatMap((part) => (typeof part === 'number' ? [part] : Array<number>(part[1]).fill(part[0])));
-
-async function checkTokens(
+const checkTokens = (
   layout: Layout,
   file: string,
   wanted: readonly (readonly [string, Case])[],
-): Promise<readonly Answered[]> {
-  const result = await run(file, { items: wanted.map(([, source]) => ({ messages: conversation(source) })) });
-  assert.is(result.error, undefined);
-  assert.is(result.items.length, wanted.length);
-  return wanted.map(([name, source], i) => {
-    const item = result.items[i];
-    assert.is(item?.error, undefined, name);
-    assert.equal(item?.promptIds, promptIds(source[layout]), `${name}: prompt`);
-    assert.equal(item?.generatedIds, [...source[layout].tokens], `${name}: answer`);
-    return { name, item: item as ItemRecord, ...source[layout] };
-  });
-}
+): Promise<readonly Answered[]> => whole.checkTokens(file, wanted, picture, (source) => source[layout]);
 
 test('at least 8 prompts of 64 steps over different shapes, one and two images', () => {
   assert.ok(cases.length >= 8);
@@ -139,17 +78,9 @@ if (isEmulatorBuilt) {
   test('the emulated card gives the tokens of transformers in both layouts, padded chunks and padded tiles', async () => {
     const device = { kind: 'ai100', ids: [0], emulated: true, io_precision: 'float32', shapes: { tiles: [1, 5, 14] } };
     const wanted = cases.filter(([name]) => ['landscape', 'two images', 'text only'].includes(name));
-    const env = { VLM_RUN_CACHE: join(folder, 'cache') };
     for (const layout of ['hf', 'chat'] as const) {
       const file = recipe(layout, 'card', { prefill: 128, device });
-      const compiled = await cli(['compile', file, '--target', 'emulator'], { env });
-      assert.is(compiled.code, 0, compiled.err);
-      process.env['VLM_RUN_CACHE'] = env.VLM_RUN_CACHE;
-      try {
-        await checkTokens(layout, file, wanted);
-      } finally {
-        delete process.env['VLM_RUN_CACHE'];
-      }
+      await whole.onEmulatedCard(file, join(folder, 'cache'), () => checkTokens(layout, file, wanted));
     }
   });
 }

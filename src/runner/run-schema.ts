@@ -1,29 +1,9 @@
 /** JSON Schema of run.json, the source of schemas/run.schema.json. Tests validate real records against it. */
 import { ERROR_CODES } from '../contracts/errors.js';
 import { LEDGER_STAGES } from '../contracts/node.js';
+import { count, list, map, record, type Schema, text } from '../util/schema-parts.js';
 
-type Schema = Readonly<Record<string, unknown>>;
-
-const text = (description: string): Schema => ({ type: 'string', description });
-const count = (description: string): Schema => ({ type: 'integer', minimum: 0, description });
 const ms = (description: string): Schema => ({ type: 'number', minimum: 0, description });
-const list = (items: Schema, description: string): Schema => ({ type: 'array', items, description });
-const record = (
-  description: string,
-  properties: Readonly<Record<string, Schema>>,
-  optional: readonly string[] = [],
-): Schema => ({
-  type: 'object',
-  description,
-  properties,
-  required: Object.keys(properties).filter((key) => !optional.includes(key)),
-  additionalProperties: false,
-});
-const map = (values: Schema, description: string): Schema => ({
-  type: 'object',
-  additionalProperties: values,
-  description,
-});
 
 const place = record(
   'A place in a file; lines and columns count from 1.',

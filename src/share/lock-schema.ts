@@ -1,30 +1,10 @@
 /** JSON Schema of lock files, the source of schemas/lock.schema.json. Locks are checked against it when they are read. */
+import { count, list, map, record, type Schema, text } from '../util/schema-parts.js';
 
-type Schema = Readonly<Record<string, unknown>>;
-
-const text = (description: string): Schema => ({ type: 'string', description });
-const count = (description: string): Schema => ({ type: 'integer', minimum: 0, description });
 const number = (description: string): Schema => ({ type: 'number', description });
 const flag = (description: string): Schema => ({ const: true, description });
 const sha256 = (description: string): Schema => ({ type: 'string', pattern: '^[0-9a-f]{64}$', description });
 const orNull = (schema: Schema, description: string): Schema => ({ anyOf: [{ type: 'null' }, schema], description });
-const list = (items: Schema, description: string): Schema => ({ type: 'array', items, description });
-const map = (values: Schema, description: string): Schema => ({
-  type: 'object',
-  additionalProperties: values,
-  description,
-});
-const record = (
-  description: string,
-  properties: Readonly<Record<string, Schema>>,
-  optional: readonly string[] = [],
-): Schema => ({
-  type: 'object',
-  description,
-  properties,
-  required: Object.keys(properties).filter((key) => !optional.includes(key)),
-  additionalProperties: false,
-});
 
 /** From the recipe's folder, or an address: never a path of one machine. */
 const place: Schema = {

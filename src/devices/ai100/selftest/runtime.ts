@@ -8,7 +8,6 @@ import { Deviation } from './types.js';
 export const CANARY = 0xa5;
 
 export const SUCCESS = 0;
-export const INVALID = 6;
 export const NO_DEVICE = 5;
 export const TIMED_OUT = 9;
 export const DEVICE_ERROR = 300;
