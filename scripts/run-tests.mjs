@@ -1,10 +1,11 @@
 // Runs every test file in a process of its own, with a time-out, so that one hang or crash neither hides nor stops the
-// rest. Usage: node scripts/run-tests.mjs [FILTER ...]. Last line: `N passed, N failed`.
+// rest. Usage: node scripts/run-tests.mjs [FILTER ...], a part of a path under test/. Last line: `N passed, N failed`.
+// A file that names no cache of its own has one in a temporary folder: nothing is written to the user's.
 // What a machine cannot test is told (`SKIPPED (need): why`, test/skipped.ts) and neither passed nor failed; with
 // VLM_TEST_HAS=need,… it is failed.
 import { spawn } from 'node:child_process';
-import { readdirSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -12,6 +13,14 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const built = join(root, '.build', 'test');
 const HAS = new Set((process.env.VLM_TEST_HAS ?? '').split(',').filter((need) => need !== ''));
 const TIMEOUT_MS = Number(process.env.VLM_TEST_TIMEOUT_MS ?? 180_000);
+const caches = mkdtempSync(join(tmpdir(), 'vlm-tests-'));
+process.once('exit', () => rmSync(caches, { recursive: true, force: true }));
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+]) {
+  process.once(signal, () => process.exit(code));
+}
 
 function testFiles(dir) {
   return readdirSync(dir, { withFileTypes: true }).flatMap((e) =>
@@ -24,7 +33,12 @@ function runFile(file) {
     const started = Date.now();
     const child = spawn(process.execPath, [file], {
       cwd: root,
-      env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' },
+      env: {
+        ...process.env,
+        NO_COLOR: '1',
+        FORCE_COLOR: '0',
+        VLM_RUN_CACHE: join(caches, relative(built, file).replace(/\W/g, '-')),
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let output = '';
@@ -59,7 +73,7 @@ function runFile(file) {
 const filters = process.argv.slice(2);
 const files = testFiles(built)
   .sort()
-  .filter((f) => filters.length === 0 || filters.some((x) => f.includes(x)));
+  .filter((f) => filters.length === 0 || filters.some((x) => relative(built, f).includes(x)));
 if (files.length === 0) {
   console.error('no test file matches');
   process.exit(1);

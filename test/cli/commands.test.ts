@@ -1,4 +1,5 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -104,8 +105,34 @@ test('validate warns of values that the model contradicts, and goes on', async (
 
 test('validate loads nothing heavy', async () => {
   const coverage = join(dir, 'coverage');
-  const { code } = await cli(['validate', recipe], { env: { NODE_V8_COVERAGE: coverage } });
+  const libraries = join(dir, 'libraries.json');
+  const hook = join(dir, 'hook.cjs');
+  // Coverage knows scripts alone; what is loaded as machine code, our own addons among it, is in Node's report.
+  writeFileSync(
+    hook,
+    `process.report.excludeNetwork = true;
+    process.once('exit', () => require('node:fs').writeFileSync(process.env.LIBRARIES, JSON.stringify(process.report.getReport().sharedObjects)));`,
+  );
+  const env = { NODE_V8_COVERAGE: coverage, LIBRARIES: libraries };
+  const addons = (): readonly string[] =>
+    (JSON.parse(readFileSync(libraries, 'utf8')) as string[]).filter((file) => file.startsWith(packageRoot()));
+  const { code } = await cli(['validate', recipe], { env, nodeArgs: ['--require', hook] });
   assert.is(code, 0);
+  assert.equal(addons(), []);
+  const native = join(packageRoot(), 'build', 'native');
+  const files = existsSync(native)
+    ? readdirSync(native).flatMap((name) => (name.endsWith('.node') ? [join(native, name)] : []))
+    : [];
+  const loading = [...files, 'sharp'].map((file) => `require(${JSON.stringify(file)})`).join(';');
+  execFileSync(process.execPath, ['--require', hook, '-e', loading], {
+    cwd: packageRoot(),
+    env: { ...process.env, LIBRARIES: libraries },
+  });
+  for (const file of files) assert.ok(addons().includes(file), `the list would show ${file}`);
+  assert.ok(
+    addons().some((file) => /sharp.*\.node$/.test(file)),
+    'and those of packages',
+  );
   const [file = ''] = readdirSync(coverage);
   const { result } = JSON.parse(readFileSync(join(coverage, file), 'utf8')) as { result: { url: string }[] };
   const urls = result.map((r) => r.url);

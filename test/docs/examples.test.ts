@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Diagnostic } from '../../src/contracts/recipe.js';
 import { packageRoot } from '../../src/util/package-root.js';
 import { cli } from '../cli/fakes/spawn.js';
 
@@ -28,9 +29,12 @@ test('an option with a newer name works on, and says so with its place', async (
     );
     writeFileSync(join(folder, 'shout.js'), module);
     const base = join(examples, 'shout', 'shout.yaml');
+    const loudOf = (options: string): string =>
+      `{ kind: ./shout.js, inputs: { text: $decode.text }, with: ${options} }`;
+    const loudAt = (word: string): number => loudOf("{ ending: '?' }").indexOf(word);
     const write = (options: string): string => {
       const file = join(folder, 'old.yaml');
-      const loud = `{ kind: ./shout.js, inputs: { text: $decode.text }, with: ${options} }`;
+      const loud = loudOf(options);
       writeFileSync(
         file,
         `extends: ${base}\nname: old\nnodes:\n  loud: null\n  old: ${loud}\noutputs: { answer: $old.text }\n`,
@@ -44,6 +48,25 @@ test('an option with a newer name works on, and says so with its place', async (
       err,
       /W_DEPRECATED[\s\S]*"ending" of [^\n]* is deprecated[\s\S]*old\.yaml:5:[\s\S]*rename it to "mark"/,
     );
+    // The caret stands under the key.
+    const lines = err.split('\n');
+    const shown = lines.findIndex((line) => line.includes("{ ending: '?' }"));
+    const [, column = ''] = /old\.yaml:5:(\d+)/.exec(err) ?? [];
+    assert.is(lines[shown + 1]?.indexOf('^'), lines[shown]?.indexOf('ending'), err);
+    assert.is(lines[shown + 1]?.lastIndexOf('^'), (lines[shown]?.indexOf('ending') ?? 0) + 'ending'.length - 1);
+    assert.is(Number(column), '  old: '.length + loudAt('ending') + 1);
+    writeFileSync(join(folder, 'shout.js'), module.replace("replacedBy: 'mark'", 'deprecated: true'));
+    const gone = await cli(['validate', write("{ ending: '?' }"), '--allow-plugins', '--json']);
+    assert.is(gone.code, 0, gone.err);
+    const [warning] = (JSON.parse(gone.out) as { readonly diagnostics: readonly Diagnostic[] }).diagnostics;
+    assert.equal([warning?.code, warning?.severity, warning?.hint], ['W_DEPRECATED', 'warning', 'Put at the end.']);
+    assert.equal(warning?.location, {
+      file: join(folder, 'old.yaml'),
+      line: 5,
+      column: Number(column),
+      endColumn: Number(column) + 6,
+    });
+    writeFileSync(join(folder, 'shout.js'), module);
     const both = await cli(['validate', write("{ ending: '?', mark: '.' }"), '--allow-plugins', '--json']);
     const { diagnostics } = JSON.parse(both.out) as {
       readonly diagnostics: readonly { readonly code: string; readonly hint: string }[];
