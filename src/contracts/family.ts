@@ -126,7 +126,13 @@ export interface FamilyModel {
   readonly maxPositions: number;
   readonly eosTokenIds: readonly number[];
   /** Limits of tiling in the model's own configuration, where the family cuts images into a varying number of tiles. */
-  readonly tiling?: { readonly minTiles: number; readonly maxTiles: number; readonly useThumbnail: boolean };
+  readonly tiling?: {
+    readonly minTiles: number;
+    readonly maxTiles: number;
+    /** The whole image is one more tile: where there are several, or beside a single one too (`isWholeAlways`). */
+    readonly useThumbnail: boolean;
+    readonly isWholeAlways?: boolean;
+  };
   /** The one image size that exports of this family fold into the vision program; every image is brought to it first. */
   readonly exportedImage?: { readonly width: number; readonly height: number; readonly tiles: number };
   /** Absent: the programs of this family cannot be compiled to fixed shapes. */

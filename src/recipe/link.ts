@@ -38,7 +38,7 @@ function checkModel({ tree }: Draft, problems: Problems): void {
     problems.add('E_MODEL', 'the model has both "path" and "hub"', {
       at: hub.key,
       path: 'model.hub',
-      hint: 'keep one: "path" is a folder, "hub" a repository of the Hugging Face hub',
+      hint: 'keep one: "path" is a folder, "hub" a repository of the Hugging Face hub; --set \'model={path: FOLDER}\' replaces both',
     });
   } else if (path === undefined && hub === undefined) {
     problems.add('E_MODEL', 'the model has neither "path" nor "hub"', {

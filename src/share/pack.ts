@@ -8,7 +8,7 @@ import { fileDigest } from '../model/digest.js';
 import { addressesIn, sha256Of } from './canonical.js';
 import { compareHeads } from './compare.js';
 import { modelOf, placedFiles } from './files.js';
-import { type Lock, lockFileOf } from './format.js';
+import { isPackName, type Lock, lockFileOf } from './format.js';
 import { type LockOptions, lockHead, lockText, makeLock } from './lock.js';
 import { LOCK, type PackManifest, RECIPE } from './pack-format.js';
 import { addDefaults, addExamples, type Files } from './pack-inputs.js';
@@ -38,6 +38,7 @@ export interface PackedRecipe extends WrittenPack {
 /** Throws LOCK_INVALID when the lock no longer fits, OPTION_INVALID for what a pack cannot hold, and what packing throws. */
 export async function packRecipe(plan: Plan, options: PackOptions): Promise<PackedRecipe> {
   checkPackable(plan);
+  checkName(options.out);
   const { lock, text, made } = await lockFor(plan, options);
   const files: Files = new Map();
   files.set(LOCK, { bytes: new TextEncoder().encode(text) });
@@ -55,6 +56,17 @@ export async function packRecipe(plan: Plan, options: PackOptions): Promise<Pack
     ...(options.onPacking === undefined ? {} : { onProgress: options.onPacking }),
   });
   return { ...written, model: packed.model, madeLock: made, notes: packed.notes };
+}
+
+/** Before the work: under another name nothing would open what was written. */
+function checkName(out: string): void {
+  if (isPackName(out)) return;
+  throw new VlmError('USAGE', {
+    what: 'A pack is known by the end of its name',
+    expected: 'a name that ends in .tgz or .tar.gz',
+    received: basename(out),
+    hint: `--out ${basename(out)}.tgz`,
+  });
 }
 
 function checkPackable(plan: Plan): void {

@@ -79,6 +79,7 @@ function target(file: string | undefined): { readonly recipe: string; readonly l
     what: 'There is no recipe beside this lock',
     expected: `${stem}.yaml`,
     where: named,
+    hint: `name the recipe: vlm-run verify RECIPE --lock ${named}`,
   });
 }
 

@@ -78,7 +78,7 @@ function openModel(model: Model): FamilyModel {
       tiles: `${minTiles} to ${maxTiles} of ${tileSize} px by the image’s shape, and the whole image`,
       ...shared.facts,
     },
-    tiling: { minTiles, maxTiles, useThumbnail: true },
+    tiling: { minTiles, maxTiles, useThumbnail: true, isWholeAlways: true },
     programSymbols: {
       vision: ({ batchSize, tiles }) => ({ num_patches: batchSize * tiles, img_size: tileSize }),
       // At most: every tile whole, and a newline behind each row of each tile but the whole image.

@@ -117,6 +117,9 @@ test('a lock that no longer fits is told; without one, one is made', async () =>
     assert.match(made.err, /there is no lock yet: making one[\s\S]*wrote .*internvl\.lock\.json/);
     assert.ok(existsSync(other.lockFile));
     assert.match((await other.cli(['pack', join(other.home, 'x.tgz')])).err, /a pack already/);
+    const unnamed = await other.cli(['pack', other.recipe, '--out', join(other.home, 'x.vlm')]);
+    assert.is(unnamed.code, 2);
+    assert.match(unnamed.err, /ends in \.tgz or \.tar\.gz[\s\S]*--out x\.vlm\.tgz/);
     const inside = await other.cli(['lock', join(other.home, 'x.tgz')]);
     assert.is(inside.code, 2);
     assert.match(inside.err, /has its lock inside already/);

@@ -99,7 +99,7 @@ export function mostTiles(plan: Plan, model: ModelContext, encode: PlanNode): nu
   const counts = sources.map((node) => {
     const most = numberOf(node.options['max_tiles']) ?? tiling?.maxTiles ?? 1;
     const thumbnail = node.options['use_thumbnail'] ?? tiling?.useThumbnail ?? false;
-    return most > 1 && thumbnail === true ? most + 1 : most;
+    return thumbnail === true && (most > 1 || tiling?.isWholeAlways === true) ? most + 1 : most;
   });
   return Math.max(1, ...(counts.length > 0 ? counts : [tiling?.maxTiles ?? 1]));
 }

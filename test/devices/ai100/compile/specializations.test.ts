@@ -53,16 +53,19 @@ test('continuous batching: prefill one, decode all, the cache has full_batch_siz
   assert.is(decode?.symbols['full_batch_size'], 4);
 });
 
-test('tiles: max_tiles of the recipe before the model’s own, a thumbnail beside several', () => {
-  const of = (with_: Readonly<Record<string, unknown>>) => {
+test('tiles: max_tiles of the recipe before the model’s own, the whole image beside several or always', () => {
+  const of = (with_: Readonly<Record<string, unknown>>, isWholeAlways = false) => {
     const plan = planOf({}, with_);
     const encode = must(plan.nodes.find((n) => n.name === 'encode'));
-    return mostTiles(plan, modelOf(symbols, { minTiles: 1, maxTiles: 12, useThumbnail: true }), encode);
+    const tiling = { minTiles: 1, maxTiles: 12, useThumbnail: true, isWholeAlways };
+    return mostTiles(plan, modelOf(symbols, tiling), encode);
   };
   assert.is(of({}), 13);
   assert.is(of({ max_tiles: 4 }), 5);
   assert.is(of({ max_tiles: 4, use_thumbnail: false }), 4);
   assert.is(of({ max_tiles: 1 }), 1);
+  assert.is(of({ max_tiles: 1 }, true), 2);
+  assert.is(of({ max_tiles: 4 }, true), 5);
 });
 
 test('an axis that the graph names in its own way gets its value', () => {
