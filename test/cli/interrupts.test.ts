@@ -1,10 +1,11 @@
 // Ctrl-C where a run is not among device programs: while it is planned, in its last node, while it writes; and a pull.
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packageRoot } from '../../src/util/package-root.js';
@@ -152,6 +153,25 @@ for (const times of [1, 2]) {
     clean(ended, out, dir);
   });
 }
+
+test('the second signal finds a file half written: nothing of it is left', async () => {
+  const folder = join(dir, 'half');
+  mkdirSync(folder);
+  const built = (path: string): string =>
+    JSON.stringify(pathToFileURL(join(packageRoot(), '.build', 'src', path)).href);
+  const script = `import { readdirSync } from 'node:fs';
+import { watchSignals } from ${built('cli/signals.js')};
+import { writeFileAtomic } from ${built('util/atomic-write.js')};
+watchSignals();
+void writeFileAtomic(${JSON.stringify(join(folder, 'x'))}, 'x'.repeat(1 << 25));
+while (readdirSync(${JSON.stringify(folder)}).length === 0) await new Promise((resolve) => setImmediate(resolve));
+process.emit('SIGINT', 'SIGINT');
+process.emit('SIGINT', 'SIGINT');
+`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'ignore' });
+  assert.is(await new Promise((resolve) => child.on('close', (_, signal) => resolve(signal))), 'SIGINT');
+  assert.equal(readdirSync(folder), []);
+});
 
 test('twice while an input is fetched: at once', async () => {
   const server = createServer((_, response) => void response.write('x'));
