@@ -72,7 +72,7 @@ export async function composedRun(given: Plan, options: ComposedRunOptions): Pro
   const plan = await withCompiledPrograms(given, options);
   const directory = await openDirectory(plan, options);
   const comparing = compareWithLock(given, plan, options, directory);
-  const digesting = directory === undefined ? undefined : digestModel(plan, directory);
+  const digesting = directory === undefined ? undefined : digestModel(plan, directory, options.signal);
   // Waited for below, unless the run itself throws.
   digesting?.catch(() => undefined);
   let result: RunResultRecord;
@@ -267,14 +267,14 @@ async function openDirectory(plan: Plan, options: ComposedRunOptions): Promise<R
 }
 
 /** Beside the run: the files of a large model take a while to read. A model that cannot be read fails the run itself. */
-async function digestModel(plan: Plan, directory: RunDirectory): Promise<void> {
+async function digestModel(plan: Plan, directory: RunDirectory, signal: AbortSignal | undefined): Promise<void> {
   try {
     const [{ openModelFolder }, { modelDigests }] = await Promise.all([
       import('../model/folder.js'),
       import('../model/digest.js'),
     ]);
     const folder = await openModelFolder(plan.model);
-    directory.model = { name: folder.name, sha256: await modelDigests(folder) };
+    directory.model = { name: folder.name, sha256: await modelDigests(folder, signal) };
   } catch (error) {
     if (!(error instanceof VlmError)) throw error;
   }

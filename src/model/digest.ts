@@ -11,18 +11,23 @@ const COMPILED = 'programqpc.bin';
 
 const known = new Map<string, { readonly stamp: string; readonly digest: string }>();
 
-export async function fileDigest(path: string): Promise<string> {
+/** Throws MODEL_INVALID; CANCELLED as soon as the signal says so: weights take minutes to read. */
+export async function fileDigest(path: string, signal?: AbortSignal): Promise<string> {
   try {
     const { size, mtimeMs, ino } = await stat(path);
     const stamp = `${size}:${mtimeMs}:${ino}`;
     const cached = known.get(path);
     if (cached?.stamp === stamp) return cached.digest;
     const hash = createHash('sha256');
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array);
+    const stream = createReadStream(path, { highWaterMark: 1 << 20, ...(signal === undefined ? {} : { signal }) });
+    for await (const chunk of stream) hash.update(chunk as Uint8Array);
     const digest = hash.digest('hex');
     known.set(path, { stamp, digest });
     return digest;
   } catch (error) {
+    if (signal?.aborted === true) {
+      throw new VlmError('CANCELLED', { what: 'Reading the model was stopped', where: path });
+    }
     throw VlmError.wrap(error, 'MODEL_INVALID', {
       what: 'A file of the model cannot be read',
       received: error instanceof Error ? error.message : String(error),
@@ -50,7 +55,10 @@ function externalData(program: string): readonly string[] {
  * Digests of everything a run reads of the model, by file name. A compiled program goes by its role: both have one file
  * name.
  */
-export async function modelDigests(folder: ModelFolder): Promise<Readonly<Record<string, string>>> {
+export async function modelDigests(
+  folder: ModelFolder,
+  signal?: AbortSignal,
+): Promise<Readonly<Record<string, string>>> {
   const paths = new Map(Object.entries(folder.paths));
   if (folder.files.chatTemplate !== null) paths.set(basename(folder.templateFile), folder.templateFile);
   for (const role of ['vision', 'language'] as const) {
@@ -64,7 +72,9 @@ export async function modelDigests(folder: ModelFolder): Promise<Readonly<Record
     for (const data of externalData(path)) paths.set(basename(data), data);
   }
   const digests: Record<string, string> = {};
-  for (const [name, path] of [...paths].sort(([a], [b]) => (a < b ? -1 : 1))) digests[name] = await fileDigest(path);
+  for (const [name, path] of [...paths].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    digests[name] = await fileDigest(path, signal);
+  }
   return digests;
 }
 

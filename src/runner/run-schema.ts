@@ -163,7 +163,8 @@ export const RUN_SCHEMA: Schema = {
       startedAt: { type: 'string', format: 'date-time', description: 'Start of the run.' },
       endedAt: { type: 'string', format: 'date-time', description: 'End of the run.' },
       model: {
-        description: 'The model’s files; null while they are being read.',
+        description:
+          'The model’s files; null while they are being read, and for good when the run was stopped before they were.',
         anyOf: [
           { type: 'null' },
           record('The model.', {

@@ -1,6 +1,16 @@
 // Ctrl-C where a run is not among device programs: while it is planned, in its last node, while it writes; and a pull.
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -171,6 +181,33 @@ process.emit('SIGINT', 'SIGINT');
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'ignore' });
   assert.is(await new Promise((resolve) => child.on('close', (_, signal) => resolve(signal))), 'SIGINT');
   assert.equal(readdirSync(folder), []);
+});
+
+test('while weights are still being read for the record: it does not wait for them', async () => {
+  const model = join(dir, 'model');
+  cpSync(join(packageRoot(), 'models', 'shapes-internvl'), model, {
+    recursive: true,
+    filter: (path) => !path.endsWith('.safetensors'),
+  });
+  // Sparse: takes no room, and longer to read than a test file may run.
+  writeFileSync(join(model, 'language.onnx.data'), '');
+  truncateSync(join(model, 'language.onnx.data'), 2 ** 38);
+  const shipped = join(packageRoot(), 'pipelines', 'internvl.yaml');
+  for (const times of [1, 2]) {
+    const out = join(dir, `weights-${times}`);
+    const ended = await cli([shipped, '--set', `model.path=${model}`, '--out', out], {
+      during: async (child, seen) => {
+        await seen('out', 'circle');
+        child.kill('SIGINT');
+        await seen('err', 'Ctrl-C again');
+        if (times === 2) child.kill('SIGINT');
+      },
+    });
+    if (ended.signal === null) assert.is(ended.code, 130, ended.err);
+    else assert.equal([times, ended.signal], [2, 'SIGINT']);
+    assert.is.not(recordOf(out).status, 'running');
+    clean(ended, out);
+  }
 });
 
 test('twice while an input is fetched: at once', async () => {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -55,6 +55,17 @@ test('compiled programs go by their role, folder or file', async () => {
   const digests = await modelDigests(await openModelFolder({ path: folder, programs }));
   assert.is(digests['vision/programqpc.bin'], sha('a vision program'));
   assert.is(digests['language/programqpc.bin'], sha('a language program'));
+});
+
+test('a signal stops the reading of weights', async () => {
+  const path = join(temporary(), 'huge');
+  // Sparse: takes no room, and longer to read than a test file may run.
+  writeFileSync(path, '');
+  truncateSync(path, 2 ** 38);
+  const stop = new AbortController();
+  setTimeout(() => stop.abort(), 30);
+  assert.is((await rejectionOf(() => fileDigest(path, stop.signal))).code, 'CANCELLED');
+  assert.is((await rejectionOf(() => fileDigest(path, stop.signal))).code, 'CANCELLED');
 });
 
 test.run();
