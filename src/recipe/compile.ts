@@ -12,6 +12,7 @@ import type { SchemaContext } from './explain.js';
 import { loadChain } from './extends.js';
 import { checkKinds } from './kinds.js';
 import { link } from './link.js';
+import { portsSchema } from './option-schema.js';
 import { makePlan } from './plan.js';
 import { loadPlugins, type PluginOptions } from './plugins.js';
 import { Problems } from './problems.js';
@@ -133,7 +134,14 @@ async function validatePluginOptions(
 ): Promise<void> {
   for (const node of nodes.values()) {
     const manifest = node.plugin === null ? undefined : plugins.get(node.plugin);
-    const given = mapAt(mapAt(mapAt(tree, 'nodes') ?? undefined, node.name) ?? undefined, 'with');
+    const written = mapAt(mapAt(tree, 'nodes') ?? undefined, node.name) ?? undefined;
+    const given = mapAt(written, 'with');
+    const inputs = mapAt(written, 'inputs');
+    if (manifest !== undefined && inputs !== null && absent.length > 0) {
+      const ports = portsSchema(manifest);
+      const check = await schemaCheck(ports, { generated: false });
+      checkAbsent(absent, inputs, check, { schema: ports, registry }, problems, ['nodes', node.name, 'inputs']);
+    }
     if (manifest === undefined || given === null) continue;
     const schema = withSchema(manifest);
     const context: SchemaContext = { schema, registry };

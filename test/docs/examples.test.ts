@@ -20,6 +20,20 @@ test('a node of one’s own: refused at first, then the answer in capitals', asy
   assert.match(out, /^[^a-z]+!!\n$/);
 });
 
+test('--set removes nothing of a node of one’s own that its manifest does not know', async () => {
+  const recipe = join(examples, 'shout', 'shout.yaml');
+  const validate = (path: string) => cli(['validate', recipe, '--allow-plugins', '--set', `nodes.loud.${path}=null`]);
+  for (const [path, meant] of [
+    ['with.marc', 'did you mean "mark"'],
+    ['inputs.txet', 'did you mean "text"'],
+  ] as const) {
+    const { code, err } = await validate(path);
+    assert.is(code, 2, path);
+    assert.match(err, meant);
+  }
+  assert.is((await validate('with.mark')).code, 0);
+});
+
 test('an option with a newer name works on, and says so with its place', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'vlm-deprecated-'));
   try {
