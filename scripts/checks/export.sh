@@ -9,21 +9,34 @@ cd "$(dirname "$0")/../.."
 # Checkpoints with random weights made anew, goldens of this Python's own transformers, exported as a user would, run by the
 # tests that otherwise take the committed ones: 64 steps, batches, chunks, logits, the emulated card.
 tiny_models() {
-  local made=$scratch/made family name pair target
+  local made=$scratch/made family name target job jobs
   [[ -d .build/test ]] || npx tsc -p tsconfig.json
   for family in internvl llava_next llama4; do
     name=${family/_/-}
     "$1" "tools/reference/${family}_tiny.py" --out "$made/$name" --checkpoint "$scratch/checkpoints/$name" >/dev/null 2>&1
   done
+  # In one process: the packages take longer to load than tiny models to be exported.
+  PYTHONPATH=tools/export "$1" - "$scratch" >"$scratch/run" 2>&1 <<'PYTHON' || { cat "$scratch/run"; exit 1; }
+import sys
+from vlm_export.__main__ import main
+
+for target in ("cpu", "ai100"):
+    for checkpoint, name in (("internvl/hf", "internvl"), ("internvl/chat", "internvl/chat"), ("llava-next", "llava-next"), ("llama4", "llama4")):
+        if main([f"{sys.argv[1]}/checkpoints/{checkpoint}", "--out", f"{sys.argv[1]}/tiny-{target}/{name}", "--target", target]) != 0:
+            sys.exit(1)
+PYTHON
   for target in cpu ai100; do
-    for pair in internvl/hf:internvl internvl/chat:internvl/chat llava-next:llava-next llama4:llama4; do
-      PYTHONPATH=tools/export "$1" -m vlm_export "$scratch/checkpoints/${pair%%:*}" --out "$scratch/tiny-$target/${pair##*:}" --target "$target" >/dev/null 2>&1
-    done
     for name in internvl llava-next llama4; do cp "$made/$name/goldens.json" "$scratch/tiny-$target/$name/"; done
     cp "$made/llava-next/packed.onnx" "$scratch/tiny-$target/llava-next/"
+    jobs=()
     for name in internvl granite llama4-whole-runs; do
-      VLM_TEST_TINY_MODELS=$scratch/tiny-$target timeout 170 node ".build/test/$name.test.js" >"$scratch/run" 2>&1 || { cat "$scratch/run"; exit 1; }
-      echo "$name, exported for $target: $(grep -oE 'Passed: +[1-9][0-9]*' "$scratch/run")"
+      VLM_TEST_TINY_MODELS=$scratch/tiny-$target timeout 300 node ".build/test/$name.test.js" >"$scratch/run-$name" 2>&1 &
+      jobs+=("$name:$!")
+    done
+    for job in "${jobs[@]}"; do
+      name=${job%:*}
+      wait "${job#*:}" || { cat "$scratch/run-$name"; exit 1; }
+      echo "$name, exported for $target: $(grep -oE 'Passed: +[1-9][0-9]*' "$scratch/run-$name")"
     done
   done
 }
@@ -31,8 +44,8 @@ tiny_models() {
 with_python() {
   export OMP_NUM_THREADS=1 TRANSFORMERS_OFFLINE=1 HF_HUB_OFFLINE=1
   scratch=$(mktemp -d)
-  trap 'rm -rf "$scratch"' EXIT
-  timeout 400 "$1" -m unittest discover -s tools/export/tests -t . 2>&1 | tee "$scratch/tests"
+  trap 'jobs -p | xargs -r kill 2>/dev/null; rm -rf "$scratch"' EXIT
+  timeout 600 "$1" -m unittest discover -s tools/export/tests -t . 2>&1 | tee "$scratch/tests"
   # unittest is content with nothing, too.
   grep -qE '^Ran [1-9][0-9]* tests? in ' "$scratch/tests" || { echo 'no test of the exporter ran'; exit 1; }
   answer() { node bin/vlm-run.js pipelines/internvl.yaml --json "$@" 2>/dev/null | node -e '

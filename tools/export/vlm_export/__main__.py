@@ -13,7 +13,7 @@ from .errors import Refused
 
 DESCRIPTION = """\
 Turns a Hugging Face checkpoint into a model folder for vlm-run: vision.onnx, language.onnx, and the configuration,
-tokenizer and processor files beside them. Model types: internvl, internvl_chat, llava_next, llama4."""
+tokenizer and processor files beside them. A model type that has no exporter is refused with the list of those that have."""
 EXAMPLES = """\
 examples:
   $ python -m vlm_export granite-vision-3.2-2b --out exported/granite
