@@ -51,7 +51,7 @@ test('an item that crashes its process fails alone; its neighbours run again', a
 });
 
 test('an item that hangs is ended by the watchdog', async () => {
-  const { rows, result } = await run(['a', 'hang', 'b'], { ahead: '2' }, { quietMs: 1500 });
+  const { rows, result } = await run(['a', 'hang', 'b'], { ahead: '2' }, { quietMs: 4000 });
   assert.equal(outcome(rows), { a: 'ok', b: 'ok', hang: 'WORKER_DIED' });
   assert.is(result.crashes, 2);
   const error = rows.find((row) => row.id === 'hang')?.['error'] as { readonly what: string } | undefined;
@@ -120,9 +120,9 @@ test('a source that has nothing yet holds up no row and is no hang', async () =>
   // The rows of both must come while the next item does not: only then is it given.
   const onRow = async (row: ResultRow): Promise<void> => {
     rows.push(row);
-    if (rows.length === 2) setTimeout(more, 600);
+    if (rows.length === 2) setTimeout(more, 5000);
   };
-  const { result } = await run([], { ahead: '3' }, { items: slow(), onRow, quietMs: 400 });
+  const { result } = await run([], { ahead: '3' }, { items: slow(), onRow, quietMs: 4000 });
   assert.equal(outcome(rows), { a: 'ok', b: 'ok', c: 'ok' });
   assert.is(result.crashes, 0);
 });
