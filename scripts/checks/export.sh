@@ -30,7 +30,7 @@ PYTHON
     cp "$made/llava-next/packed.onnx" "$scratch/tiny-$target/llava-next/"
     jobs=()
     for name in internvl granite llama4-whole-runs; do
-      VLM_TEST_TINY_MODELS=$scratch/tiny-$target timeout 300 node ".build/test/$name.test.js" >"$scratch/run-$name" 2>&1 &
+      VLM_TEST_TINY_MODELS=$scratch/tiny-$target timeout 420 node ".build/test/$name.test.js" >"$scratch/run-$name" 2>&1 &
       jobs+=("$name:$!")
     done
     for job in "${jobs[@]}"; do
