@@ -10,6 +10,7 @@ export interface DatasetFlags extends RecipeFlags {
   readonly dataset?: readonly string[];
   readonly datasetInput?: string;
   readonly resume?: boolean;
+  readonly retryFailed?: boolean;
   readonly limit?: string;
   readonly itemTimeout?: string;
   readonly embeddingCache?: string;
@@ -25,6 +26,7 @@ export function addDatasetOptions(command: Command): Command {
     )
     .option('--dataset-input <name>', 'the input that gets the pictures; needed where the recipe has several')
     .option('--resume', 'go on with the results in --out: finished items are not run again')
+    .option('--retry-failed', '--resume, and items that failed run again')
     .option('--limit <n>', 'only the first n items')
     .option('--item-timeout <seconds>', 'longest silence of a dataset run before it counts as hung', '600')
     .option('--embedding-cache <where>', 'keep vision embeddings of pictures seen before: off, memory, disk', 'disk')

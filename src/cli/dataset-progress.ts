@@ -68,6 +68,7 @@ export class DatasetProgress {
     if (this.#hits + this.#misses > 0) parts.push(`embeddings ${this.#hits} hit, ${this.#misses} miss`);
     if (this.#emulated) parts.push('emulated');
     if (cancelled) parts.push(kept ? 'interrupted: --resume goes on' : 'interrupted');
+    else if (kept && this.#failed > 0) parts.push('--retry-failed runs those again');
     return this.#io.paint.bold(parts.join(' · '));
   }
 

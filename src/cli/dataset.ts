@@ -49,6 +49,7 @@ export async function runDatasetCommand(
       recipeArguments: recipeArguments(flags),
       ...(out === undefined ? {} : { out }),
       resume: flags.resume === true,
+      retryFailed: flags.retryFailed === true,
       ...(limit === undefined ? {} : { limit }),
       embeddings: embeddingSettings(flags, embeddingFolder),
       quietMs,

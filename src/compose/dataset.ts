@@ -29,6 +29,8 @@ export interface DatasetRequest {
   /** Folder of the results; without it rows only go to `onRow` and nothing can be resumed. */
   readonly out?: string;
   readonly resume?: boolean;
+  /** Resumes, and runs items again whose result is a failure. */
+  readonly retryFailed?: boolean;
   readonly limit?: number;
   readonly embeddings: EmbeddingSettings | null;
   readonly quietMs: number;
@@ -144,9 +146,9 @@ function sourceOptions({ plan, imageInput }: DatasetRequest): SourceOptions {
 }
 
 async function openStore(request: DatasetRequest): Promise<ResultStore | null> {
-  const { plan, out, resume = false } = request;
+  const { plan, out, resume = false, retryFailed = false } = request;
   if (out === undefined) {
-    if (!resume) return null;
+    if (!resume && !retryFailed) return null;
     throw new VlmError('USAGE', {
       what: 'There is nothing to resume without a folder of results',
       hint: 'add --out DIR, with the folder of the run that ended early',
@@ -163,7 +165,7 @@ async function openStore(request: DatasetRequest): Promise<ResultStore | null> {
     sources: request.sources,
     versions: versions(),
   };
-  return ResultStore.open(resolve(out), identity, resume);
+  return ResultStore.open(resolve(out), identity, retryFailed ? 'retry' : resume ? 'resume' : 'anew');
 }
 
 async function* wanted(

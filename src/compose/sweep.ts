@@ -6,7 +6,7 @@ import type { ErrorData } from '../contracts/errors.js';
 import { type ResultRow, ResultStore, rowsOf } from '../dataset/store.js';
 import type { InputGiven } from '../runner/inputs/load.js';
 import type { Sweep } from '../sweep/file.js';
-import { changesOf, idleRules, inOrder, type Point, pointsOf, referenceOf } from '../sweep/points.js';
+import { changesOf, idleRules, inOrder, type Point, pointsOf, referenceOf, repeatsIn } from '../sweep/points.js';
 import { runPoint } from '../sweep/run-point.js';
 import { spread } from '../sweep/stats.js';
 import { compileRecipe, requirePlan } from './recipes.js';
@@ -19,6 +19,8 @@ export type { Refused } from './sweep-plan.js';
 export interface SweepRequest extends PlanRequest {
   readonly out: string;
   readonly resume: boolean;
+  /** Resumes, and measures points again whose result is a failure. */
+  readonly retryFailed?: boolean;
   readonly shard?: { readonly index: number; readonly count: number };
   /** What measures a point; default: a forked child under a watchdog. */
   readonly run?: typeof runPoint;
@@ -46,7 +48,7 @@ export async function runSweep(request: SweepRequest): Promise<SweepResult> {
   try {
     const mine = inOrder(all, sweep.measure, request.shard);
     const { refused, runnable } = await planAll(mine, request);
-    const before = await refusedBefore(request);
+    const before = await openBefore(request);
     const todo = runnable.filter(({ id }) => !store.done.has(id) || before.has(id));
     const skipped = runnable.length - todo.length;
     request.onStart?.(todo.length, refused, skipped);
@@ -69,15 +71,18 @@ export async function runSweep(request: SweepRequest): Promise<SweepResult> {
   }
 }
 
-/** Points that an earlier run could not plan: what they lacked, a compiled program, may be there now. */
-async function refusedBefore({ out, resume }: SweepRequest): Promise<ReadonlySet<string>> {
-  const refused = new Set<string>();
-  if (!resume) return refused;
+/**
+ * Points that have a row and are not done with: those that an earlier run could not plan (what they lacked, a compiled
+ * program, may be there now) and, where that is asked for, those that failed. Their next row counts instead.
+ */
+async function openBefore({ out, resume, retryFailed = false }: SweepRequest): Promise<ReadonlySet<string>> {
+  const points = new Set<string>();
+  if (!resume && !retryFailed) return points;
   for await (const { id, status } of rowsOf(resolve(out))) {
-    if (status === 'refused') refused.add(id);
-    else refused.delete(id);
+    if (status === 'refused' || (retryFailed && status === 'failed')) points.add(id);
+    else points.delete(id);
   }
-  return refused;
+  return points;
 }
 
 /** With the inputs of the reference's recipe. One that cannot be compiled is refused, and says more than this could. */
@@ -118,7 +123,7 @@ export function machineFacts(): Readonly<Record<string, string | number>> {
 }
 
 async function openStore(
-  { sweep, out, resume, shard }: SweepRequest,
+  { sweep, out, resume, retryFailed = false, shard }: SweepRequest,
   reference: Point,
   score: ScoredBy | null,
 ): Promise<ResultStore> {
@@ -145,17 +150,23 @@ async function openStore(
       resolved,
       machine: machineFacts(),
     },
-    resume,
+    resume || retryFailed ? 'resume' : 'anew',
     'sweep.json',
   );
 }
 
 /** What a sweep asks for and cannot mean. */
 export function sweepWarnings(sweep: Sweep): readonly string[] {
-  return idleRules(sweep).map((rule) => {
-    const { file, line, column } = sweep.placeOf(['exclude', rule]);
-    return `${file}:${line}:${column}: this rule of "exclude" leaves no point out: ${JSON.stringify(sweep.exclude[rule])}`;
-  });
+  const at = (path: readonly (string | number)[]): string => {
+    const { file, line, column } = sweep.placeOf(path);
+    return `${file}:${line}:${column}`;
+  };
+  const idle = idleRules(sweep).map(
+    (rule) =>
+      `${at(['exclude', rule])}: this rule of "exclude" leaves no point out: ${JSON.stringify(sweep.exclude[rule])}`,
+  );
+  const twice = repeatsIn(sweep).map(({ path, value }) => `${at(path)}: ${value} is there twice: measured once`);
+  return [...idle, ...twice];
 }
 
 /** Null: the sweep was interrupted, and the point counts as not run. */

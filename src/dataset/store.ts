@@ -5,7 +5,7 @@
  */
 import { createReadStream, readFileSync } from 'node:fs';
 import { type FileHandle, open, readFile, rename, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { VlmError } from '../contracts/errors.js';
 import { writeFileAtomic } from '../util/atomic-write.js';
 import { makeFolders } from '../util/folders.js';
@@ -51,13 +51,14 @@ export class ResultStore {
   }
 
   /**
-   * Throws USAGE when the folder holds results and `resume` is not asked for, or holds those of something else;
-   * OUTPUT_UNWRITABLE when another run writes there or the folder cannot be written.
+   * `retry` is `resume` without the rows that failed: their items count as not done. Throws USAGE when the folder holds
+   * results and `start` is to begin anew, or holds those of something else; OUTPUT_UNWRITABLE when another run writes
+   * there or the folder cannot be written.
    */
   static async open(
     folder: string,
     identity: StoreIdentity,
-    resume: boolean,
+    start: 'anew' | 'resume' | 'retry',
     about = 'dataset.json',
   ): Promise<ResultStore> {
     await makeFolders(folder).catch((cause: unknown) => {
@@ -67,7 +68,7 @@ export class ResultStore {
     try {
       const path = join(folder, RESULTS);
       const size = (await stat(path).catch(() => ({ size: 0 }))).size;
-      if (size > 0 && !resume) {
+      if (size > 0 && start === 'anew') {
         throw new VlmError('USAGE', {
           what: 'The folder holds results already',
           where: path,
@@ -75,9 +76,10 @@ export class ResultStore {
         });
       }
       if (size > 0) await checkIdentity(folder, identity, about);
+      if (size > 0 && start === 'retry') await dropFailed(path);
       const { done, whole } = await readDone(path);
       await writeFileAtomic(join(folder, about), `${JSON.stringify(identity, null, 2)}\n`);
-      const file = await open(path, size > 0 ? 'r+' : 'w').catch((cause: unknown) => {
+      const file = await open(path, whole > 0 ? 'r+' : 'w').catch((cause: unknown) => {
         throw unwritable(path, cause);
       });
       await file.truncate(whole);
@@ -144,6 +146,29 @@ async function readDone(path: string): Promise<{ readonly done: Map<string, stri
     whole += bytes;
   }
   return { done, whole };
+}
+
+/** Leaves the rows that did not fail, in a new file that takes the place of the old one at once. */
+async function dropFailed(path: string): Promise<void> {
+  // Whoever holds the folder's lock is the only one here: what a killed run left of it is written over.
+  const aside = join(dirname(path), `.${RESULTS}.retry.tmp`);
+  try {
+    const file = await open(aside, 'w');
+    try {
+      let line = 0;
+      for await (const { text } of wholeLines(path)) {
+        line++;
+        if (rowOf(text, path, line).ok) await file.appendFile(`${text}\n`);
+      }
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(aside, path);
+  } catch (error) {
+    await rm(aside, { force: true });
+    throw error instanceof VlmError ? error : unwritable(path, error);
+  }
 }
 
 function askedOf({ asked }: ResultRow): string | null {

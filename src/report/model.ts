@@ -102,12 +102,13 @@ function merged(stores: readonly ReadStore[]): { readonly rows: readonly Placed[
   for (const [store, { rows, name }] of stores.entries()) {
     for (const row of rows) {
       const before = kept.get(row.id);
-      // Refused once and measured when what it lacked was there: no doubt which one counts.
-      if (before !== undefined && !(before.store === store && before.status === 'refused')) {
+      // Refused or failed once and run again: no doubt that the later one counts.
+      const isNext = before?.store === store && before.status !== 'measured';
+      if (before !== undefined && !isNext) {
         const where = stores[before.store]?.name ?? '';
         doubled.push({ where: name, what: `point ${row.id} is there twice (${where} has it too); one row is shown` });
       }
-      if (before === undefined || RANK[row.status] > RANK[before.status]) kept.set(row.id, { ...row, store });
+      if (before === undefined || isNext || RANK[row.status] > RANK[before.status]) kept.set(row.id, { ...row, store });
     }
   }
   const rows = [...kept.values()].sort((a, b) => a.index - b.index || (a.id < b.id ? -1 : 1));

@@ -54,6 +54,37 @@ export function idleRules(sweep: Sweep): readonly number[] {
   return sweep.exclude.flatMap((rule, i) => (all.some((values) => matches(values, rule)) ? [] : [i]));
 }
 
+/** Values of an axis, moves of "zip" and entries of "list" that were written before, and where. */
+export function repeatsIn(
+  sweep: Sweep,
+): readonly { readonly path: readonly (string | number)[]; readonly value: string }[] {
+  const grid = Object.entries(sweep.grid).flatMap(([axis, values]) =>
+    Array.isArray(values)
+      ? again(values).map((i) => ({ path: ['grid', axis, i], value: JSON.stringify(values[i]) }))
+      : [],
+  );
+  const moves = zipped(sweep) ?? [];
+  const [first] = Object.keys(sweep.zip);
+  const zip = again(moves).map((i) => ({ path: ['zip', first ?? ''], value: pointName(moves[i] ?? {}) }));
+  const list = again(sweep.list).map((i) => ({ path: ['list', i], value: pointName(sweep.list[i] ?? {}) }));
+  return [...grid, ...zip, ...list];
+}
+
+/** Places of values that equal an earlier one; keys of a map in any order. */
+function again(values: readonly unknown[]): readonly number[] {
+  const seen = new Set<string>();
+  return values.flatMap((value, i) => {
+    const key = isValues(value) ? pointId(value) : JSON.stringify(value);
+    if (seen.has(key)) return [i];
+    seen.add(key);
+    return [];
+  });
+}
+
+function isValues(value: unknown): value is Values {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 function allOf(sweep: Sweep): readonly Values[] {
   const grid = Object.entries(sweep.grid).map(([path, axis]) =>
     valuesOf(axis).map((value): Values => ({ [path]: value })),

@@ -8,7 +8,7 @@ import { runInNewContext } from 'node:vm';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeReport } from '../../src/compose/report.js';
-import { runSweep, type SweepRequest } from '../../src/compose/sweep.js';
+import { runSweep, type SweepRequest, sweepWarnings } from '../../src/compose/sweep.js';
 import { VlmError } from '../../src/contracts/errors.js';
 import { readSweep } from '../../src/sweep/file.js';
 import { figuresOf } from '../../src/sweep/measure.js';
@@ -145,6 +145,47 @@ test('a crash and a hang cost one point each; a resumed sweep does not run them 
   assert.equal([done, failed], [4, 2]);
   assert.is((await rowsIn(out)).filter(({ ok }) => ok).length, 2);
   assert.is((await runSweep({ ...one, resume: true })).skipped, 4);
+});
+
+test('failed points are measured again where that is asked for, and their last row counts', async ({ folder, out }) => {
+  let broken = 2;
+  const died = new VlmError('WORKER_DIED', { what: 'it ended' }).toData();
+  const run: typeof runPoint = async (...args) => (broken-- > 0 ? { ok: false, error: died } : measured(...args));
+  const one = await request(folder, { run });
+  assert.is((await runSweep(one)).failed, 2);
+  broken = 1;
+  const again = await runSweep({ ...one, retryFailed: true });
+  assert.equal([again.done, again.failed, again.skipped], [2, 1, 2]);
+  const { model } = await makeReport({ stores: [out], format: 'md' });
+  assert.equal([model.counts.measured, model.counts.failed, model.problems.length], [3, 1, 0]);
+  assert.equal((await runSweep({ ...one, retryFailed: true })).done, 1);
+  assert.equal((await runSweep({ ...one, retryFailed: true })).done, 0, 'none is left');
+  const { model: last } = await makeReport({ stores: [out], format: 'md' });
+  assert.equal([last.counts.measured, last.counts.failed, last.problems.length], [4, 0, 0]);
+});
+
+test('what is there twice is measured once and told with its place', async ({ folder, out }) => {
+  const file = join(folder, 'twice.yaml');
+  const image = join(packageRoot(), 'examples', 'thumb.png');
+  const lines = [
+    'version: 1',
+    'name: twice',
+    `recipe: ${join(packageRoot(), 'pipelines', 'internvl.yaml')}`,
+    `inputs: [{ image: ${image} }]`,
+    'grid: { nodes.decode.with.max_new_tokens: [1, 2, 2] }',
+    'zip: { nodes.decode.with.seed: [1, 1], nodes.decode.with.temperature: [0, 0] }',
+    'list:',
+    '  - { nodes.decode.with.top_k: 4, nodes.decode.with.top_p: 1 }',
+    '  - { nodes.decode.with.top_p: 1, nodes.decode.with.top_k: 4 }',
+  ];
+  await writeFile(file, lines.join('\n'));
+  const sweep = await readSweep(file);
+  assert.equal(
+    sweepWarnings(sweep).map((text) => /:(\d+:\d+): .*measured once$/.exec(text)?.[1]),
+    ['5:46', '6:8', '9:5'],
+  );
+  const { done } = await runSweep({ sweep, out, resume: false, allowPlugins: false, run: measured });
+  assert.is(done, 2);
 });
 
 test('shards have every point once', async ({ folder }) => {

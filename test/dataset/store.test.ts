@@ -33,10 +33,10 @@ const lines = async (folder: string): Promise<unknown[]> =>
     .map((line) => JSON.parse(line));
 
 test('rows come back as done when the store is opened again', async ({ folder }) => {
-  const first = await ResultStore.open(folder, WHO, false);
+  const first = await ResultStore.open(folder, WHO, 'anew');
   await Promise.all([first.add({ id: 'a', ok: true }), first.add({ id: 'b', ok: false })]);
   await first.close();
-  const second = await ResultStore.open(folder, WHO, true);
+  const second = await ResultStore.open(folder, WHO, 'resume');
   assert.equal([...second.done.keys()], ['a', 'b']);
   await second.add({ id: 'c', ok: true });
   await second.close();
@@ -48,11 +48,11 @@ test('rows come back as done when the store is opened again', async ({ folder })
 });
 
 test('a torn last line is cut off: its item runs again', async ({ folder }) => {
-  const first = await ResultStore.open(folder, WHO, false);
+  const first = await ResultStore.open(folder, WHO, 'anew');
   await first.add({ id: 'a', ok: true });
   await first.close();
   await appendFile(join(folder, 'results.jsonl'), '{"id":"b","ok":tr');
-  const second = await ResultStore.open(folder, WHO, true);
+  const second = await ResultStore.open(folder, WHO, 'resume');
   assert.equal([...second.done.keys()], ['a']);
   await second.add({ id: 'b', ok: true });
   await second.close();
@@ -62,14 +62,50 @@ test('a torn last line is cut off: its item runs again', async ({ folder }) => {
   ]);
 });
 
+test('failed rows are taken out for a retry, and the others stay as they are', async ({ folder }) => {
+  const first = await ResultStore.open(folder, WHO, 'anew');
+  for (const [id, ok] of [
+    ['a', true],
+    ['b', false],
+    ['c', true],
+    ['d', false],
+  ] as const)
+    await first.add({ id, ok, text: 'é' });
+  await first.close();
+  await appendFile(join(folder, 'results.jsonl'), '{"id":"e","ok":tr');
+  assert.is(await codeOf(ResultStore.open(folder, { ...WHO, sha256: 'bb' }, 'retry')), 'USAGE');
+  assert.is((await readFile(join(folder, 'results.jsonl'), 'utf8')).split('\n').length, 5, 'nothing is touched');
+  const second = await ResultStore.open(folder, WHO, 'retry');
+  assert.equal([...second.done.keys()], ['a', 'c']);
+  await second.add({ id: 'b', ok: true });
+  await second.close();
+  assert.equal(await lines(folder), [
+    { id: 'a', ok: true, text: 'é' },
+    { id: 'c', ok: true, text: 'é' },
+    { id: 'b', ok: true },
+  ]);
+  assert.equal((await readdir(folder)).sort(), ['dataset.json', 'results.jsonl']);
+});
+
+test('a store of failures alone is empty for a retry', async ({ folder }) => {
+  const first = await ResultStore.open(folder, WHO, 'anew');
+  await first.add({ id: 'a', ok: false });
+  await first.close();
+  const second = await ResultStore.open(folder, WHO, 'retry');
+  assert.is(second.done.size, 0);
+  await second.add({ id: 'a', ok: true });
+  await second.close();
+  assert.equal(await lines(folder), [{ id: 'a', ok: true }]);
+});
+
 test('a line that is no result is told with its number, and nothing is touched', async ({ folder }) => {
-  const first = await ResultStore.open(folder, WHO, false);
+  const first = await ResultStore.open(folder, WHO, 'anew');
   await first.add({ id: 'a', ok: true });
   await first.close();
   await appendFile(join(folder, 'results.jsonl'), 'garbage\n{"id":"c","ok":true}\n');
   const before = await readFile(join(folder, 'results.jsonl'), 'utf8');
   try {
-    await ResultStore.open(folder, WHO, true);
+    await ResultStore.open(folder, WHO, 'resume');
     assert.unreachable();
   } catch (error) {
     assert.instance(error, VlmError);
@@ -80,25 +116,25 @@ test('a line that is no result is told with its number, and nothing is touched',
 });
 
 test('results are not overwritten, nor mixed with those of something else', async ({ folder }) => {
-  const first = await ResultStore.open(folder, WHO, false);
+  const first = await ResultStore.open(folder, WHO, 'anew');
   await first.add({ id: 'a', ok: true });
   await first.close();
-  assert.is(await codeOf(ResultStore.open(folder, WHO, false)), 'USAGE');
-  assert.is(await codeOf(ResultStore.open(folder, { ...WHO, sha256: 'bb' }, true)), 'USAGE');
+  assert.is(await codeOf(ResultStore.open(folder, WHO, 'anew')), 'USAGE');
+  assert.is(await codeOf(ResultStore.open(folder, { ...WHO, sha256: 'bb' }, 'resume')), 'USAGE');
   await writeFile(join(folder, 'dataset.json'), 'torn');
-  assert.is(await codeOf(ResultStore.open(folder, WHO, true)), 'USAGE');
+  assert.is(await codeOf(ResultStore.open(folder, WHO, 'resume')), 'USAGE');
   await rm(join(folder, 'dataset.json'));
-  assert.is(await codeOf(ResultStore.open(folder, WHO, true)), 'USAGE');
+  assert.is(await codeOf(ResultStore.open(folder, WHO, 'resume')), 'USAGE');
 });
 
 test('two runs do not write into one folder; a dead one gives it up', async ({ folder }) => {
-  const first = await ResultStore.open(folder, WHO, false);
-  assert.is(await codeOf(ResultStore.open(folder, WHO, true)), 'OUTPUT_UNWRITABLE');
+  const first = await ResultStore.open(folder, WHO, 'anew');
+  assert.is(await codeOf(ResultStore.open(folder, WHO, 'resume')), 'OUTPUT_UNWRITABLE');
   await first.close();
   const gone = spawn(process.execPath, ['-e', '']);
   await new Promise((resolve) => gone.once('exit', resolve));
   await writeFile(join(folder, '.vlm-run.lock'), String(gone.pid));
-  const next = await ResultStore.open(folder, WHO, true);
+  const next = await ResultStore.open(folder, WHO, 'resume');
   await next.close();
   assert.equal((await readdir(folder)).sort(), ['dataset.json', 'results.jsonl']);
 });
@@ -108,20 +144,20 @@ test('a namesake of the process that was killed holds nothing: in a container ev
 }) => {
   if (process.platform !== 'linux') return;
   await writeFile(join(folder, '.vlm-run.lock'), `${process.pid} 1`);
-  const store = await ResultStore.open(folder, WHO, false);
-  assert.is(await codeOf(ResultStore.open(folder, WHO, true)), 'OUTPUT_UNWRITABLE');
+  const store = await ResultStore.open(folder, WHO, 'anew');
+  assert.is(await codeOf(ResultStore.open(folder, WHO, 'resume')), 'OUTPUT_UNWRITABLE');
   await store.close();
   // A lock that is only just being written is held by whoever writes it.
   await writeFile(join(folder, '.vlm-run.lock'), '');
-  assert.is(await codeOf(ResultStore.open(folder, WHO, true)), 'OUTPUT_UNWRITABLE');
+  assert.is(await codeOf(ResultStore.open(folder, WHO, 'resume')), 'OUTPUT_UNWRITABLE');
 });
 
 test('what was asked is known again', async ({ folder }) => {
-  const first = await ResultStore.open(folder, WHO, false);
+  const first = await ResultStore.open(folder, WHO, 'anew');
   await first.add({ id: 'a', ok: true, asked: 'x' });
   await first.add({ id: 'b', ok: true });
   await first.close();
-  const second = await ResultStore.open(folder, WHO, true);
+  const second = await ResultStore.open(folder, WHO, 'resume');
   assert.equal(
     [...second.done],
     [
@@ -135,7 +171,7 @@ test('what was asked is known again', async ({ folder }) => {
 test('a row that cannot be written ends the writing: nothing half stays, nothing later is added', async ({
   folder,
 }) => {
-  const store = await ResultStore.open(folder, WHO, false);
+  const store = await ResultStore.open(folder, WHO, 'anew');
   await store.add({ id: 'a', ok: true });
   await store.close();
   // The file is closed: every write fails, as on a disk that is gone.

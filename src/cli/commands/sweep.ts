@@ -12,6 +12,7 @@ import { ms } from '../summary.js';
 interface SweepFlags {
   readonly out?: string;
   readonly resume?: boolean;
+  readonly retryFailed?: boolean;
   readonly dryRun?: boolean;
   readonly shard?: string;
   readonly allowPlugins?: boolean;
@@ -26,6 +27,7 @@ export function sweepCommand(io: Io): Command {
     .argument('[file]', 'the sweep: a recipe, axes, how to measure')
     .option('--out <dir>', 'folder of the results; default: the name of the file without .yaml')
     .option('--resume', 'go on with the results in --out: measured points are not run again')
+    .option('--retry-failed', '--resume, and points that failed are measured again')
     .option('--dry-run', 'list the points and what the planner refuses; run nothing')
     .option('--shard <i/n>', 'only the i-th of n parts of the points, for several machines')
     .option('--allow-plugins', 'let the recipe run node modules of its own')
@@ -83,6 +85,7 @@ async function sweep(file: string | undefined, flags: SweepFlags, io: Io): Promi
     sweep: description,
     out: resolve(flags.out ?? file.replace(/\.ya?ml$/i, '')),
     resume: flags.resume === true,
+    retryFailed: flags.retryFailed === true,
     allowPlugins: flags.allowPlugins === true,
     signal: stop.signal,
     ...(shard === undefined ? {} : { shard }),
@@ -135,6 +138,7 @@ async function sweep(file: string | undefined, flags: SweepFlags, io: Io): Promi
       );
       io.err(`wrote ${result.file}\n`);
       if (cancelled) io.err('interrupted: --resume goes on\n');
+      else if (failed > 0) io.err('--retry-failed measures the failed points again\n');
     }
     if (cancelled) return EXIT.interrupted;
     // Nothing could be measured: the file asks for what no point can do.
