@@ -17,6 +17,9 @@ export interface RunPointOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
+/** Of what a child says: V8 names its reason, then prints a long native stack. */
+const KEPT = 16_000;
+
 /** Never throws for what the point does. A cancelled point has the code CANCELLED. */
 export function runPoint(task: PointTask, options: RunPointOptions): Promise<PointOutcome> {
   return new Promise((resolve) => {
@@ -35,7 +38,7 @@ export function runPoint(task: PointTask, options: RunPointOptions): Promise<Poi
     const cancel = (): void => kill('cancelled');
     options.signal?.addEventListener('abort', cancel, { once: true });
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      said = (said + text).slice(-2000);
+      said = (said + text).slice(-KEPT);
     });
     child.on('message', (message: PointMessage) => {
       if (message.type === 'progress') options.onProgress?.(message.done, message.total);
@@ -54,6 +57,8 @@ export function runPoint(task: PointTask, options: RunPointOptions): Promise<Poi
   });
 }
 
+const OUT_OF_MEMORY = /out of memory|bad_alloc|cannot allocate/i;
+
 function ended(
   why: 'cancelled' | 'late' | undefined,
   code: number | null,
@@ -68,8 +73,14 @@ function ended(
       hint: 'raise measure.timeout_s, or lower measure.repeats',
     });
   }
+  const lines = said.trim().split('\n');
+  const memory = lines.find((line) => OUT_OF_MEMORY.test(line));
+  const received = memory ?? lines.slice(-3).join('\n');
+  // Nobody here sent SIGKILL: where memory is short, the system does.
+  const short = memory !== undefined || signal === 'SIGKILL';
   return new VlmError('WORKER_DIED', {
-    what: `The point's process ended by ${signal ?? `itself with code ${code ?? '?'}`}`,
-    ...(said.trim() === '' ? {} : { received: said.trim().split('\n').slice(-3).join('\n') }),
+    what: `The point's process ended by ${signal ?? `itself with code ${code ?? '?'}`}${memory === undefined ? '' : ': out of memory'}`,
+    ...(received === '' ? {} : { received: received.trim() }),
+    ...(short ? { hint: 'where memory ran out: a smaller batch_size, ctx_len or measure.in_flight' } : {}),
   });
 }

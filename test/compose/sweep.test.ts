@@ -182,7 +182,7 @@ test('what is there twice is measured once and told with its place', async ({ fo
   const sweep = await readSweep(file);
   assert.equal(
     sweepWarnings(sweep).map((text) => /:(\d+:\d+): .*measured once$/.exec(text)?.[1]),
-    ['5:46', '6:8', '9:5'],
+    ['5:50', '6:8', '9:5'],
   );
   const { done } = await runSweep({ sweep, out, resume: false, allowPlugins: false, run: measured });
   assert.is(done, 2);

@@ -45,6 +45,23 @@ test('a crash, an exit and a hang cost this point', async () => {
   assert.match(hang.what, /longer than 0\.8 s/);
 });
 
+test('a point without memory costs itself, and says so', async () => {
+  const before = process.env['NODE_OPTIONS'];
+  process.env['NODE_OPTIONS'] = '--max-old-space-size=32';
+  const going = run('greedy');
+  if (before === undefined) delete process.env['NODE_OPTIONS'];
+  else process.env['NODE_OPTIONS'] = before;
+  const error = errorOf(await going);
+  assert.is(error.code, 'WORKER_DIED');
+  assert.match(error.what, /(SIG|code).*: out of memory$/);
+  assert.match(error.received ?? '', /^FATAL ERROR: .*heap out of memory/);
+  assert.match(error.hint ?? '', /smaller batch_size/);
+  // As the system ends a process where memory is short.
+  const killed = errorOf(await run('killed'));
+  assert.match(killed.what, /SIGKILL$/);
+  assert.match(killed.hint ?? '', /memory/);
+});
+
 test('an interrupted point is no failed one', async () => {
   const stop = new AbortController();
   const running = run('hang', { signal: stop.signal });
