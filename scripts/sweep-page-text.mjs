@@ -206,6 +206,9 @@ function machine(model) {
   );
 }
 
+const NOISY =
+  '**Most of these points are noisy**: the machine did not hold still, and repeats of one point differ by more than the sweep allows. A row alone is no benchmark, and rows whose intervals overlap are not told apart, the order on the front included. Ratios of many pairs, as under “One parameter at a time”, even the noise out, unless it grew with the parameter itself; token ids, scores and memory do not depend on it.';
+
 export function pageText(model, { place, file, sweep, x, y, fixed }) {
   const { counts } = model;
   const at = fixed.length === 0 ? 'medians over the other axes' : `${fixed.map((one) => `\`${one}\``).join(', ')}`;
@@ -217,6 +220,7 @@ export function pageText(model, { place, file, sweep, x, y, fixed }) {
     `\`${sweep}\` was measured from ${model.from.slice(0, 16).replace('T', ' ')} to ${model.to.slice(11, 16)} UTC: ${counts.measured} points measured, ${counts.failed} failed, ${counts.refused} refused by the planner before anything ran. ` +
       `Each measured point ran in a fresh process, in random order (seed ${model.measure.seed}), with ${model.measure.warmup} warm-up and ${model.measure.repeats} measured repeats; figures are medians with 95 % bootstrap intervals. ` +
       `${counts.wide} points have a spread wider than ${Number(model.measure.max_spread) * 100} % and are marked. The load of the machine before a point was ${number(middle(load))} in the middle, ${number(Math.max(...load))} at most.`,
+    ...(counts.wide * 2 > counts.measured ? [NOISY] : []),
     '```\n' +
       `vlm-run sweep ${sweep} --out results/\nvlm-run report results/ --x ${x} --y ${y}\nnode scripts/sweep-page.mjs results/ --page ${file}${fixed.map((one) => ` --fix ${one}`).join('')}\n` +
       '```',

@@ -38,6 +38,7 @@ import { readyProgram } from '../devices/ai100/compile/ready.js';
 import { type Compiler, DEFAULT_COMPILER, findCompiler, runCompiler } from '../devices/ai100/compile/run-compiler.js';
 import { deriveSpecializations, type ProgramSpec, shapeSetsOf } from '../devices/ai100/compile/specializations.js';
 import { makeFolders } from '../util/folders.js';
+import { typed } from '../util/typed-command.js';
 import { givenProgram } from './given-programs.js';
 import { readGraph } from './program-graph.js';
 
@@ -303,8 +304,7 @@ function withPrograms(
 /** The command that makes the programs of this recipe, as one types it. */
 export function compileCommand(plan: Plan, args: readonly string[]): string {
   const file = relative(process.cwd(), plan.file);
-  const quoted = args.map((arg) => (/^[\w./:=,@+-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`));
-  return ['vlm-run compile', file.startsWith('..') ? plan.file : file, ...quoted].join(' ');
+  return typed(['vlm-run', 'compile', file.startsWith('..') ? plan.file : file, ...args]);
 }
 
 function notCompiled(plan: Plan, job: CompileJob, args: readonly string[]): VlmError {

@@ -54,26 +54,42 @@ export async function planSources(plan: Plan): Promise<FullSources> {
 }
 
 export async function shapePlan(plan: Plan, item: RunItem): Promise<FullPlan> {
+  return (await shapePlanner(plan))(item);
+}
+
+/** For many items: what all of them share, the model and its programs, is looked at once. */
+export async function shapePlanner(plan: Plan): Promise<(item: RunItem) => Promise<FullPlan>> {
   const sources = await planSources(plan);
-  const shapes = await planShapes(plan, item, sources);
-  if (!Object.values(plan.devices).some((device) => device.kind === 'ai100')) return { ...shapes, cards: null };
+  let cards: ReturnType<typeof cardPlanner> | undefined;
+  return async (item) => {
+    // What is wrong with the lengths says more than what is wrong with the compiling that follows from them.
+    const shapes = await planShapes(plan, item, sources);
+    cards ??= cardPlanner(plan, sources);
+    return (await cards)?.(shapes) ?? { ...shapes, cards: null };
+  };
+}
+
+/** Null without a device of compiled shapes. */
+async function cardPlanner(plan: Plan, sources: FullSources): Promise<((shapes: ShapePlan) => FullPlan) | null> {
+  if (!Object.values(plan.devices).some((device) => device.kind === 'ai100')) return null;
   const [{ compileJobs, usesCards }, { planCards }, { givenPrograms }] = await Promise.all([
     import('./compile.js'),
     import('./card-plan.js'),
     import('./given-programs.js'),
   ]);
-  if (!usesCards(plan)) return { ...shapes, cards: null };
+  if (!usesCards(plan)) return null;
+  const { family } = sources.model;
   let jobs: Awaited<ReturnType<typeof compileJobs>>;
   try {
     jobs = await compileJobs(plan);
   } catch (error) {
     // Lengths follow from the configuration; only what a card will call needs the programs.
     if (!(error instanceof VlmError) || error.code !== 'MODEL_MISSING') throw error;
-    const { exportedImage } = sources.model.family;
-    return { ...shapes, cards: null, warnings: [...shapes.warnings, ...unplannedCards(error, exportedImage)] };
+    const warnings = unplannedCards(error, family.exportedImage);
+    return (shapes) => ({ ...shapes, cards: null, warnings: [...shapes.warnings, ...warnings] });
   }
   const given = await givenPrograms(plan, sources.programs);
-  return withCards(shapes, planCards(plan, shapes, jobs, given, sources.model.family));
+  return (shapes) => withCards(shapes, planCards(plan, shapes, jobs, given, family));
 }
 
 function unplannedCards({ details }: VlmError, image: FamilyModel['exportedImage']): readonly string[] {

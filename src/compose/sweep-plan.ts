@@ -1,13 +1,15 @@
 /** Which points of a sweep would run, found out before any of them does: compiled, their shapes planned, their programs there. */
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { type ErrorData, VlmError } from '../contracts/errors.js';
 import type { Plan } from '../contracts/recipe.js';
 import { openModelFolder, requireProgram } from '../model/folder.js';
 import { type InputGiven, loadInputs } from '../runner/inputs/load.js';
+import type { RunItem } from '../runner/item.js';
 import type { Sweep } from '../sweep/file.js';
 import { changesOf, type Point, referenceOf } from '../sweep/points.js';
-import { shapePlan } from './plan.js';
+import { shapePlanner } from './plan.js';
 import { compileRecipe, requirePlan } from './recipes.js';
+import { readableRows } from './sweep-score.js';
 
 export interface PlanRequest {
   readonly sweep: Sweep;
@@ -92,14 +94,30 @@ async function planPoint(
     { allowPlugins },
   );
   const folder = dirname(sweep.file);
+  const shapes = await shapePlanner(plan);
   for (const inputs of sweep.inputs) {
     const { values } = await loadInputs(plan, inputs as Readonly<Record<string, InputGiven>>, { cwd: folder });
-    await shapePlan(plan, values);
+    await shapes(values);
   }
+  await planScore(plan, sweep, shapes);
   await requirePrograms(plan, [
     ...devices.flatMap((device) => ['--device', device]),
     ...set.flatMap((one) => ['--set', one]),
   ]);
+}
+
+/** A row that cannot be read scores nothing at any point; one that this point has no room for is known before it runs. */
+async function planScore(plan: Plan, { parity }: Sweep, shapes: (item: RunItem) => Promise<unknown>): Promise<void> {
+  if (parity.score === null) return;
+  for await (const { id, inputs } of readableRows(plan, parity.score)) {
+    try {
+      await shapes(inputs.values);
+    } catch (error) {
+      throw VlmError.wrap(error, 'INTERNAL', { what: 'The row cannot be planned' }).at(
+        `${basename(parity.score.dataset)}, row ${id}`,
+      );
+    }
+  }
 }
 
 /** A plan needs no program, a run does: exported ones on the processor, compiled ones on a card. */

@@ -85,6 +85,18 @@ export async function scorePoint(plan: Plan, settings: ScoreSettings): Promise<P
   return { value: rounded(sum / rows.length), rows, failed, ...(first === '' ? {} : { error: first }) };
 }
 
+/** The rows whose inputs can be loaded. */
+export async function* readableRows(
+  plan: Plan,
+  settings: ScoreSettings,
+): AsyncGenerator<{ readonly id: string; readonly inputs: LoadedInputs }> {
+  for await (const { item } of scoredRows(plan, settings)) {
+    const given = item.given as Readonly<Record<string, InputGiven>>;
+    const inputs = await loadInputs(plan, given, { cwd: item.folder }).catch(() => null);
+    if (inputs !== null) yield { id: item.id, inputs };
+  }
+}
+
 async function* scoredRows(
   plan: Plan,
   settings: ScoreSettings,

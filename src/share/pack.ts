@@ -5,6 +5,7 @@ import { basename, join, relative, sep } from 'node:path';
 import { VlmError } from '../contracts/errors.js';
 import type { Plan } from '../contracts/recipe.js';
 import { fileDigest } from '../model/digest.js';
+import { typed } from '../util/typed-command.js';
 import { addressesIn, sha256Of } from './canonical.js';
 import { compareHeads } from './compare.js';
 import { modelOf, placedFiles } from './files.js';
@@ -109,7 +110,7 @@ async function lockFor(
       what: 'The lock no longer fits the recipe',
       received: broken === undefined ? message : `${broken.layer}: ${message}`,
       where: path,
-      hint: `lock it again: vlm-run lock ${relative(process.cwd(), plan.file)}`,
+      hint: `lock it again: ${typed(['vlm-run', 'lock', relative(process.cwd(), plan.file), ...(options.recipeArguments ?? [])])}`,
     });
   }
   return { lock, text, made: null };

@@ -161,6 +161,14 @@ test('a fast but wrong point is known by its score on a dataset, where tokens wo
   const made = await finish(start(['--json', out], 'report'));
   const { counts } = JSON.parse(made.out) as { counts: Record<string, number> };
   assert.equal([counts['below'], counts['differs']], [1, 0]);
+  const long = { image: join(images, 'scene.png'), prompt: 'shape '.repeat(150), expect: 3, id: 'long' };
+  await writeFile(join(folder, 'q.jsonl'), [...rows, long].map((row) => `${JSON.stringify(row)}\n`).join(''));
+  const list = [{ 'nodes.decode.with.ctx_len': 128 }, { 'nodes.decode.with.ctx_len': 1024 }];
+  await writeFile(file, JSON.stringify({ ...sweep, list }));
+  const planned = await finish(start([file, '--dry-run', '--json']));
+  const { refused, points } = JSON.parse(planned.out) as Record<string, readonly unknown[]>;
+  assert.equal([refused?.length, points?.length], [1, 1], planned.out);
+  assert.match(JSON.stringify(refused), /q\.jsonl, row long/);
   await writeFile(join(folder, 'q.jsonl'), '{"prompt": "What?"}\n');
   assert.is((await finish(start([file, '--dry-run']))).code, 3, 'a row that says nothing of what is expected');
 });

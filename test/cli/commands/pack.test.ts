@@ -103,7 +103,7 @@ test('a lock that no longer fits is told; without one, one is made', async () =>
     assert.is(changed.code, 3);
     assert.match(
       changed.err,
-      /LOCK_INVALID[\s\S]*recipe: nodes\.decode\.with\.ctx_len is 512 \(lock: 1024\)[\s\S]*vlm-run lock/,
+      /LOCK_INVALID[\s\S]*recipe: nodes\.decode\.with\.ctx_len is 512 \(lock: 1024\)[\s\S]*vlm-run lock \S+ --set nodes\.decode\.with\.ctx_len=512$/m,
     );
     const device = await other.cli([...args, '--set', 'devices.main.threads=1']);
     assert.match(device.err, /made for other devices/);
