@@ -31,7 +31,7 @@ Points match when the values of their axes are equal. A figure is worse when the
 significant: two-sided Mann-Whitney test over the repeats, corrected for the number of tests (Holm). A point whose tokens
 (or score, where the sweep has one) left its reference, or that fails now, is worse whatever its speed.
 
-Exit codes: 0 the same or better, 5 worse, 2 nothing to compare, 3 a folder holds no results.
+Exit codes: 0 the same, undecided (no test could have become significant) or better, 5 worse, 2 nothing to compare, 3 a folder holds no results.
 
 Examples:
   $ vlm-run compare results/before results/after
@@ -158,8 +158,10 @@ function restOf({ broken, mended, onlyA, onlyB }: Comparison): string {
     .join('');
 }
 
-function sumOf({ verdict, points, broken, tests }: Comparison, threshold: number, alpha: number): string {
+function sumOf({ verdict, points, broken, tests, hopeless }: Comparison, threshold: number, alpha: number): string {
   const count = (wanted: string): number => points.filter((point) => point.verdict === wanted).length;
   const worse = count('worse') + broken.length;
-  return `${verdict}: ${worse} points worse, ${count('better')} better, ${count('same')} the same (${tests} tests, threshold ${+(threshold * 100).toFixed(6)} %, alpha ${alpha})`;
+  // What no difference could have changed is no finding.
+  const word = verdict === 'same' && tests > 0 && hopeless === tests ? 'undecided, too few repeats' : verdict;
+  return `${word}: ${worse} points worse, ${count('better')} better, ${count('same')} the same (${tests} tests, threshold ${+(threshold * 100).toFixed(6)} %, alpha ${alpha})`;
 }

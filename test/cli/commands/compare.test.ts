@@ -97,7 +97,8 @@ test('a slower sweep ends with 5, the same and a faster one with 0', async ({ fo
 test('what makes two sweeps less comparable is told', async ({ folder }) => {
   const a = await store(join(folder, 'a'), { repeats: 3 });
   const b = await store(join(folder, 'b'), { repeats: 3, latency: [100, 200], cpu: 'two' });
-  const { code, err } = await compare(a, b);
+  const { code, out, err } = await compare(a, b);
+  assert.match(out, /^undecided, too few repeats: 0 points worse/m);
   assert.is(code, 0, 'three against three prove nothing');
   assert.match(err, /the machine differs: cpu one in A, two in B/);
   assert.match(err, /too few repeats: 6 of 6 tests could never become significant \(3 against 3 samples/);
