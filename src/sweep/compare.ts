@@ -1,7 +1,7 @@
-/** Two sets of measured points, point by point. Pure: what a store says comes in, verdicts go out. */
+/** Two sets of measured points, point by point and all together. Pure: what a store says comes in, verdicts go out. */
 import { parityOf } from './measure.js';
 import { isBelow } from './score.js';
-import { holm, mannWhitney, medianRatio, type Ratio, smallestP } from './significance.js';
+import { holm, mannWhitney, medianRatio, type Ratio, signTest, smallestP } from './significance.js';
 import { median } from './stats.js';
 
 /** Which way is better. */
@@ -68,8 +68,25 @@ export interface PointComparison {
   readonly verdict: Verdict;
 }
 
+/** All points together: a change that each of them is too small or too seldom measured to show. */
+export interface OverallComparison {
+  readonly metric: Metric;
+  /** Median over the points of B over A. */
+  readonly ratio: number;
+  /** Points whose median went up, and those whose median went down. */
+  readonly up: number;
+  readonly down: number;
+  /** Sign test over those points. */
+  readonly p: number;
+  /** Corrected for the number of tests, those of single points among them. */
+  readonly pHolm: number;
+  readonly verdict: Verdict;
+}
+
 export interface Comparison {
   readonly verdict: Verdict;
+  /** One a figure that enough points have. */
+  readonly overall: readonly OverallComparison[];
   readonly points: readonly PointComparison[];
   /** Measured in A, failed or refused in B: worse whatever the speed. */
   readonly broken: readonly { readonly id: string; readonly name: string; readonly error: string }[];
@@ -100,8 +117,9 @@ export function compareSides(a: Side, b: Side, options: CompareOptions): Compari
   const measured = both.filter(({ left, right }) => left.status === 'measured' && right.status === 'measured');
   const raw = measured.map(({ left, right }) => options.metrics.flatMap((metric) => tested(metric, left, right)));
   const flat = raw.flat();
-  const corrected = holm(flat.map(({ p }) => p));
-  const tests = flat.length;
+  const signs = options.metrics.flatMap((metric) => signsOf(metric, flat));
+  const corrected = holm([...flat, ...signs].map(({ p }) => p));
+  const tests = corrected.length;
   const hopeless = flat.filter(({ a: x, b: y }) => smallestP(x.length, y.length) * tests > options.alpha).length;
   const gate = gateOf(a, b, mine, theirs);
   let at = 0;
@@ -123,12 +141,20 @@ export function compareSides(a: Side, b: Side, options: CompareOptions): Compari
       verdict: worst(told),
     };
   });
+  const overall = signs.map((sign): OverallComparison => {
+    const pHolm = corrected[at++] ?? 1;
+    return { ...sign, pHolm, verdict: verdictOf(sign.metric, sign.ratio, pHolm, options) };
+  });
   const broken = both
     .filter(({ left, right }) => left.status === 'measured' && right.status !== 'measured')
     .map(({ right }) => ({ ...named(right), error: right.error ?? right.status }));
   const mended = both.filter(({ left, right }) => left.status !== 'measured' && right.status === 'measured');
   return {
-    verdict: worst([...points.map(({ verdict }) => verdict), ...(broken.length > 0 ? ['worse' as const] : [])]),
+    verdict: worst([
+      ...[...points, ...overall].map(({ verdict }) => verdict),
+      ...(broken.length > 0 ? ['worse' as const] : []),
+    ]),
+    overall,
     points,
     broken,
     mended: mended.map(({ left }) => named(left)),
@@ -157,11 +183,25 @@ function tested(metric: Metric, left: SidePoint, right: SidePoint): Tested[] {
 
 function judged({ metric, a, b, p }: Tested, pHolm: number, options: CompareOptions): MetricComparison {
   const { ratio, ci } = medianRatio(a, b, options.seed);
-  const [middleA, middleB] = [median(a), median(b)];
-  const far = Math.abs(ratio - 1) > options.threshold;
-  const up = ratio > 1 === (METRICS[metric] === 'higher');
-  const verdict = pHolm > options.alpha || !far ? 'same' : up ? 'better' : 'worse';
-  return { metric, a: middleA, b: middleB, n: [a.length, b.length], ratio, ci, p, pHolm, verdict };
+  const verdict = verdictOf(metric, ratio, pHolm, options);
+  return { metric, a: median(a), b: median(b), n: [a.length, b.length], ratio, ci, p, pHolm, verdict };
+}
+
+function verdictOf(metric: Metric, ratio: number, pHolm: number, { threshold, alpha }: CompareOptions): Verdict {
+  if (pHolm > alpha || Math.abs(ratio - 1) <= threshold) return 'same';
+  return ratio > 1 === (METRICS[metric] === 'higher') ? 'better' : 'worse';
+}
+
+/** Fewer points could not reach 5 % if all of them went one way. */
+const SIGNS_FROM = 6;
+
+/** Nothing where too few points moved. */
+function signsOf(metric: Metric, tests: readonly Tested[]): Omit<OverallComparison, 'pHolm' | 'verdict'>[] {
+  const ratios = tests.filter((test) => test.metric === metric).map(({ a, b }) => median(b) / median(a));
+  const up = ratios.filter((ratio) => ratio > 1).length;
+  const down = ratios.filter((ratio) => ratio < 1).length;
+  if (up + down < SIGNS_FROM) return [];
+  return [{ metric, ratio: median(ratios), up, down, p: signTest(up, up + down) }];
 }
 
 /** The reference of each side, and the margin of their scores: the stricter one, null where not both have scores. */

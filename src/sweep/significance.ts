@@ -96,6 +96,19 @@ function erfc(x: number): number {
   return Math.exp(-x * x) / Math.sqrt(Math.PI) / fraction;
 }
 
+/** Sign test, exact and two-sided: of `n` that differ, `up` went up, where each is as likely to go down. */
+export function signTest(up: number, n: number): number {
+  const few = Math.min(up, n - up);
+  // In logarithms: 2^-n of a thousand points is below what a double holds.
+  let log = -n * Math.LN2;
+  let p = Math.exp(log);
+  for (let k = 1; k <= few; k++) {
+    log += Math.log((n - k + 1) / k);
+    p += Math.exp(log);
+  }
+  return Math.min(1, 2 * p);
+}
+
 /** Holm 1979: p-values adjusted for how many there are, in the order given. */
 export function holm(ps: readonly number[]): number[] {
   const order = ps.map((p, at) => ({ p, at })).sort((x, y) => x.p - y.p);

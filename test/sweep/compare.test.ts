@@ -60,6 +60,49 @@ test('p is corrected for all tests of all points', () => {
   assert.is(result.repeatsNeeded, 6);
 });
 
+test('what no single point can show, all of them show together', () => {
+  const many = (times: (i: number) => number): Side =>
+    side(
+      Array.from({ length: 40 }, (_, i) =>
+        point(
+          `p${i}`,
+          [100, 101, 102].map((ms) => (ms + i) * times(i)),
+        ),
+      ),
+    );
+  const all = compareSides(
+    many(() => 1),
+    many(() => 2),
+    options,
+  );
+  assert.is(all.hopeless, 40);
+  assert.ok(all.points.every(({ verdict }) => verdict === 'same'));
+  assert.is(all.verdict, 'worse');
+  const [overall] = all.overall;
+  assert.equal([overall?.ratio, overall?.up, overall?.down, overall?.verdict], [2, 40, 0, 'worse']);
+  assert.is(
+    compareSides(
+      many(() => 2),
+      many(() => 1),
+      options,
+    ).verdict,
+    'better',
+  );
+  const mixed = compareSides(
+    many(() => 1),
+    many((i) => (i % 2 === 0 ? 2 : 0.5)),
+    options,
+  );
+  assert.is(mixed.verdict, 'same', 'as many up as down');
+  const little = compareSides(
+    many(() => 1),
+    many(() => 1.04),
+    options,
+  );
+  assert.is(little.verdict, 'same', 'all went up, by less than the threshold');
+  assert.ok((little.overall[0]?.pHolm ?? 1) < 1e-6);
+});
+
 test('a point that leaves its reference is worse, however fast', () => {
   const before = side([point('p', around(100)), point('q', around(100))]);
   const after = side([point('p', around(100)), point('q', around(10), { tokens: [[1, 3]] })]);

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { holm, mannWhitney, medianRatio, smallestP } from '../../src/sweep/significance.js';
+import { holm, mannWhitney, medianRatio, signTest, smallestP } from '../../src/sweep/significance.js';
 import { packageRoot } from '../../src/util/package-root.js';
 
 interface Golden {
@@ -76,6 +76,20 @@ test('the ratio of medians and its interval: seeded, around the ratio, narrow wh
   assert.ok(Math.abs(ratio - 1.2) < 1e-12);
   assert.ok(ci[0] >= (9.9 * 1.2) / 10.1 - 1e-9 && ci[0] < 1.2 && ci[1] > 1.2 && ci[1] <= (10.1 * 1.2) / 9.9 + 1e-9);
   assert.equal(medianRatio(a, b, 3), medianRatio(a, b, 3));
+});
+
+test('sign test', () => {
+  // scipy.stats.binomtest(k, n).pvalue, scipy 1.x
+  for (const [up, n, p] of [
+    [0, 6, 0.03125],
+    [9, 10, 0.021484375],
+    [15, 20, 0.04138946533203125],
+    [5, 10, 1],
+    [0, 0, 1],
+  ] as const)
+    assert.ok(Math.abs(signTest(up, n) - p) < 1e-12, `${up} of ${n}: ${signTest(up, n)}`);
+  assert.ok(signTest(0, 5000) >= 0 && signTest(0, 5000) < 1e-300);
+  assert.ok(Math.abs(signTest(2600, 5000) - signTest(2400, 5000)) < 1e-15);
 });
 
 test.run();

@@ -28,8 +28,9 @@ export function compareCommand(io: Io): Command {
       'after',
       `
 Points match when the values of their axes are equal. A figure is worse when the change is larger than the threshold and
-significant: two-sided Mann-Whitney test over the repeats, corrected for the number of tests (Holm). A point whose tokens
-(or score, where the sweep has one) left its reference, or that fails now, is worse whatever its speed.
+significant: two-sided Mann-Whitney test over the repeats, corrected for the number of tests (Holm). So it is when the
+median of all points changed by more than the threshold, and more of them went that way than chance would have (sign test
+over 6 points and more, corrected with the others): many points show together what none can alone. A point whose tokens (or score, where the sweep has one) left its reference, or that fails now, is worse whatever its speed.
 
 Exit codes: 0 the same, undecided (no test could have become significant) or better, 5 worse, 2 nothing to compare, 3 a folder holds no results.
 
@@ -68,6 +69,7 @@ async function compare(a: string, b: string, flags: CompareFlags, io: Io): Promi
   }
   for (const warning of warnings) io.err(`warning: ${harmless(warning)}\n`);
   io.out(tableOf(comparison));
+  io.out(overallOf(comparison));
   io.out(restOf(comparison));
   io.out(`\n${sumOf(comparison, threshold, alpha)}\n`);
   return code;
@@ -145,6 +147,15 @@ function parityText({ parity, tokens, scores }: PointComparison): string | null 
   return tokens === 'changed' ? 'changed since A' : null;
 }
 
+function overallOf({ overall }: Comparison): string {
+  if (overall.length === 0) return '';
+  const lines = overall.map(({ metric, ratio, up, down, pHolm, verdict }) => {
+    const word = verdict === 'same' ? 'same' : verdict.toUpperCase();
+    return `- ${metric}: B / A ${ratio.toFixed(3)} in the middle, ${up} points up, ${down} down, p (Holm) ${pText(pHolm)}: ${word}\n`;
+  });
+  return `\nall points together:\n${lines.join('')}`;
+}
+
 function restOf({ broken, mended, onlyA, onlyB }: Comparison): string {
   const lists = [
     ['WORSE, measured in A and not in B', broken.map(({ name, error }) => `${name}: ${error}`)],
@@ -158,10 +169,16 @@ function restOf({ broken, mended, onlyA, onlyB }: Comparison): string {
     .join('');
 }
 
-function sumOf({ verdict, points, broken, tests, hopeless }: Comparison, threshold: number, alpha: number): string {
+function sumOf(
+  { verdict, points, overall, broken, tests, hopeless }: Comparison,
+  threshold: number,
+  alpha: number,
+): string {
   const count = (wanted: string): number => points.filter((point) => point.verdict === wanted).length;
   const worse = count('worse') + broken.length;
   // What no difference could have changed is no finding.
   const word = verdict === 'same' && tests > 0 && hopeless === tests ? 'undecided, too few repeats' : verdict;
-  return `${word}: ${worse} points worse, ${count('better')} better, ${count('same')} the same (${tests} tests, threshold ${+(threshold * 100).toFixed(6)} %, alpha ${alpha})`;
+  const together = overall.filter((one) => one.verdict !== 'same').map((one) => `, ${one.metric} ${one.verdict}`);
+  const all = together.length === 0 ? '' : `; all together${together.join('').slice(1)}`;
+  return `${word}: ${worse} points worse, ${count('better')} better, ${count('same')} the same${all} (${tests} tests, threshold ${+(threshold * 100).toFixed(6)} %, alpha ${alpha})`;
 }
