@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const built = join(root, '.build', 'test');
 const HAS = new Set((process.env.VLM_TEST_HAS ?? '').split(',').filter((need) => need !== ''));
-const TIMEOUT_MS = Number(process.env.VLM_TEST_TIMEOUT_MS ?? 180_000);
+const TIMEOUT_MS = Number(process.env.VLM_TEST_TIMEOUT_MS ?? 300_000);
 const caches = mkdtempSync(join(tmpdir(), 'vlm-tests-'));
 process.once('exit', () => rmSync(caches, { recursive: true, force: true }));
 for (const [signal, code] of [

@@ -75,6 +75,25 @@ test('it runs anywhere, gives the same answer, and takes inputs and changes like
   });
 });
 
+test('a sweep takes it', async () => {
+  const file = join(project.home, 'away', 'sweep.yaml');
+  const axis = 'nodes.decode.with.max_new_tokens';
+  const given = { version: 1, name: 'packed', recipe: 'internvl.vlm.tgz', grid: { [axis]: [1, 3] } };
+  writeFileSync(file, JSON.stringify({ ...given, measure: { warmup: 0, repeats: 1 } }));
+  await elsewhere(async (cli) => {
+    const { code, err } = await cli(['sweep', file, '--out', join(project.home, 'swept')]);
+    assert.is(code, 0, err);
+  });
+  const rows = readFileSync(join(project.home, 'swept', 'results.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { status: string; values: Record<string, number>; tokens: number[][] });
+  assert.equal(rows.map(({ status, values, tokens }) => [values[axis], status, tokens[0]?.length]).sort(), [
+    [1, 'measured', 1],
+    [3, 'measured', 3],
+  ]);
+});
+
 test('verify takes it, and every layer is the same', async () => {
   await elsewhere(async (cli) => {
     const { code, out } = await cli(['verify', pack, '--strict', '--json']);
