@@ -45,7 +45,7 @@ test('the kind of an export is read from the rank of its pixels; without one it 
 });
 
 test('traits that planning reads', () => {
-  assert.equal(base.tiling, { minTiles: 1, maxTiles: 10, useThumbnail: true });
+  assert.equal(base.tiling, { minTiles: 1, maxTiles: 10, useThumbnail: true, isWholeAlways: true });
   assert.is(base.hiddenSize, 2048);
   assert.is(base.textLayers, 40);
   assert.equal(base.programSymbols?.vision({ batchSize: 1, tiles: 11 }), { num_patches: 11, img_size: 384 });
