@@ -1,16 +1,10 @@
 // Datasets that are killed or fail, and go on.
-import { type ChildProcess, spawn } from 'node:child_process';
 import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packageRoot } from '../../src/util/package-root.js';
-
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
-const ROOT = packageRoot();
-const RECIPE = join(ROOT, 'pipelines', 'internvl.yaml');
+import { byId, finish, questions, ROOT, rowsOf, run, start } from './dataset-runs.js';
 
 const test = suite<{ folder: string }>('datasets that go on');
 test.before.each(async (context) => {
@@ -19,58 +13,6 @@ test.before.each(async (context) => {
 test.after.each(async ({ folder }) => {
   await rm(folder, { recursive: true, force: true });
 });
-
-interface Row {
-  readonly id: string;
-  readonly ok: boolean;
-  readonly text?: string;
-  readonly generatedIds?: readonly number[];
-  readonly embeddings?: string;
-  readonly error?: { readonly code: string };
-  readonly metrics?: { readonly ttftMs: number };
-  readonly latencyMs: number;
-}
-
-function start(folder: string, args: readonly string[]): ChildProcess {
-  return spawn(process.execPath, [MAIN, RECIPE, ...args], {
-    cwd: ROOT,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, VLM_RUN_CACHE: join(folder, 'cache'), NO_COLOR: '1' },
-  });
-}
-
-async function finish(child: ChildProcess): Promise<{ readonly code: number | null; out: string; err: string }> {
-  let out = '';
-  let err = '';
-  child.stdout?.on('data', (data) => {
-    out += String(data);
-  });
-  child.stderr?.on('data', (data) => {
-    err += String(data);
-  });
-  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
-  return { code, out, err };
-}
-const run = (folder: string, args: readonly string[]) => finish(start(folder, args));
-const rowsOf = (text: string): Row[] =>
-  text
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Row);
-const byId = (rows: readonly Row[]) => [...rows].sort((a, b) => (a.id < b.id ? -1 : 1));
-
-async function questions(folder: string, count: number): Promise<string> {
-  const images = ['scene', 'panorama', 'portrait', 'thumb'];
-  const prompts = ['Describe the image.', 'How many shapes are there?', 'What is left of the red circle?'];
-  const rows = Array.from({ length: count }, (_, i) => ({
-    id: `q${String(i).padStart(3, '0')}`,
-    image: join(ROOT, 'examples', `${images[i % images.length]}.png`),
-    prompt: prompts[i % prompts.length],
-  }));
-  const path = join(folder, 'questions.jsonl');
-  await writeFile(path, rows.map((row) => JSON.stringify(row)).join('\n'));
-  return path;
-}
 
 test('killed with signal 9 again and again and resumed: every item once, answered as if nothing had been', async ({
   folder,
