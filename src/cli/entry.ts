@@ -1,26 +1,26 @@
 /** The command line: parses, dispatches, and turns whatever goes wrong into a message and an exit code. */
 import { Command, CommanderError } from 'commander';
 import { EXIT, VlmError } from '../contracts/errors.js';
+import { addCommands, COMMANDS } from './commands.js';
 import { reportError } from './failure.js';
 import { type Io, processIo } from './io.js';
-import { COMMANDS, refuseMistypedCommand, Told } from './recipe-options.js';
+import { refuseMistypedCommand, Told } from './recipe-options.js';
 
-async function buildProgram(io: Io, json: boolean): Promise<Command> {
-  const { addCommands } = await import('./commands.js');
+async function buildProgram(argv: readonly string[], io: Io, json: boolean): Promise<Command> {
   const program = new Command('vlm-run')
     .description('Run vision-language models from a YAML recipe.')
     .exitOverride()
     .configureOutput({ writeOut: (text) => io.out(text), writeErr: () => undefined })
     .showSuggestionAfterError(true)
     .enablePositionalOptions();
-  return addCommands(program, io, json);
+  return addCommands(program, argv, io, json);
 }
 
 async function main(argv: readonly string[], io: Io): Promise<number> {
   const json = argv.includes('--json');
   let program: Command | undefined;
   try {
-    program = await buildProgram(io, json);
+    program = await buildProgram(argv, io, json);
     if (argv.length === 0) {
       io.err(program.helpInformation());
       return 2;

@@ -5,6 +5,7 @@ import type { RecipeOptions } from '../compose/recipes.js';
 import { VlmError } from '../contracts/errors.js';
 import type { Compilation, Plan } from '../contracts/recipe.js';
 import { isPackName } from '../share/format.js';
+import { COMMANDS } from './commands.js';
 import type { Io } from './io.js';
 
 export interface RecipeFlags {
@@ -86,27 +87,6 @@ async function openPacked(file: string, flags: RecipeFlags & { readonly quiet?: 
     clearTimeout(timer);
   }
 }
-
-export const COMMANDS = [
-  'run',
-  'validate',
-  'plan',
-  'graph',
-  'schema',
-  'compile',
-  'sweep',
-  'report',
-  'compare',
-  'cache',
-  'lock',
-  'verify',
-  'pack',
-  'devices',
-  'selftest',
-  'models',
-  'init',
-  'help',
-];
 
 /** `vlm-run FILE` runs a recipe, so a mistyped command arrives here as the name of a file. */
 export async function refuseMistypedCommand(file: string): Promise<void> {

@@ -3,7 +3,6 @@
  * the schemas were generated (loading ajv and compiling takes longer than all of `validate` may); any other one is
  * compiled here.
  */
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -36,9 +35,6 @@ export const AJV_OPTIONS = {
   validateFormats: false,
 } as const;
 
-export const schemaDigest = (schema: JsonSchema): string =>
-  createHash('sha256').update(JSON.stringify(schema)).digest('hex');
-
 const GENERATED = 'schemas/recipe.validate.cjs';
 
 export async function schemaCheck(
@@ -55,8 +51,9 @@ export function generatedFor(schema: JsonSchema): Validator | null {
   if (!existsSync(file)) return null;
   const module: unknown = createRequire(import.meta.url)(file);
   if (typeof module !== 'object' || module === null) return null;
-  const { digest, validate } = module as { readonly digest?: unknown; readonly validate?: unknown };
-  return digest === schemaDigest(schema) && typeof validate === 'function' ? (validate as Validator) : null;
+  const { schema: made, validate } = module as { readonly schema?: unknown; readonly validate?: unknown };
+  if (typeof validate !== 'function' || JSON.stringify(made) !== JSON.stringify(schema)) return null;
+  return validate as Validator;
 }
 
 async function compiled(schema: JsonSchema): Promise<Validator> {

@@ -1,5 +1,4 @@
 /** Recipes: text -> diagnostics and plan. */
-export { schemaDigest } from './checker.js';
 export { type CompileOptions, type CompileTextOptions, compile, compileText } from './compile.js';
 export { parseReference, referenceText } from './draft.js';
 export { type FormatOptions, formatDiagnostics } from './format.js';

@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { parse } from 'yaml';
 import type { NodeManifest } from '../../src/contracts/node.js';
 import { generatedFor, schemaCheck } from '../../src/recipe/checker.js';
-import { buildRecipeSchema, compileText, schemaDigest } from '../../src/recipe/index.js';
+import { buildRecipeSchema, compileText } from '../../src/recipe/index.js';
 import { recipeReference } from '../../src/recipe/reference.js';
 import { packageRoot } from '../../src/util/package-root.js';
 import { BASE, REGISTRY } from './helpers.js';
@@ -93,7 +93,6 @@ test('another registry is checked with its own schema', async () => {
     ...rest,
   ];
   const registry = { ...REGISTRY, nodes };
-  assert.is.not(schemaDigest(buildRecipeSchema(registry)), schemaDigest(schema));
   assert.is(generatedFor(buildRecipeSchema(registry)), null);
   const text = BASE.replace('prompt: $inputs.prompt }', 'prompt: $inputs.prompt }, with: { extra: 1 }');
   const registries = [registry, REGISTRY];

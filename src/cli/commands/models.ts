@@ -23,14 +23,6 @@ interface Flags {
   readonly all?: boolean;
 }
 
-export function registerModels(program: Command, deps: ModelsDeps): Command {
-  const models = modelsCommand(deps);
-  // Otherwise commander itself would print what is wrong here, and end the process with a code of its own.
-  for (const command of [models, ...models.commands]) command.copyInheritedSettings(program);
-  program.addCommand(models);
-  return models;
-}
-
 export function modelsCommand(deps: ModelsDeps): Command {
   const models = new Command('models')
     .argument('[target]', 'a model folder, a recipe, or an id of the Hugging Face hub that was pulled before')

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { registerModels, size } from '../../../src/cli/commands/models.js';
+import { modelsCommand, size } from '../../../src/cli/commands/models.js';
 import { packageRoot } from '../../../src/util/package-root.js';
 import { FILES, withHub } from '../../model/fake-hub.js';
 import { COMMIT } from '../../model/helpers.js';
@@ -14,7 +14,7 @@ const demo = join(root, 'models', 'shapes-internvl');
 async function models(...args: string[]): Promise<{ readonly out: string; readonly err: string }> {
   const text = { out: '', err: '' };
   const program = new Command().exitOverride();
-  registerModels(program, {
+  const command = modelsCommand({
     out: (piece) => {
       text.out += piece;
     },
@@ -22,6 +22,8 @@ async function models(...args: string[]): Promise<{ readonly out: string; readon
       text.err += piece;
     },
   });
+  for (const each of [command, ...command.commands]) each.copyInheritedSettings(program);
+  program.addCommand(command);
   await program.parseAsync(['models', ...args], { from: 'user' });
   return text;
 }
