@@ -14,6 +14,7 @@ import type { InputGiven } from '../runner/inputs/load.js';
 import type { EmbeddingSettings } from '../runner/protocol.js';
 import { canonicalRecipe } from '../share/canonical.js';
 import { modelFacts } from '../share/files.js';
+import { entryUrl } from '../util/entries.js';
 import { versions } from './run.js';
 
 const MAX_KEYS_TOLD = 100;
@@ -69,7 +70,7 @@ export async function runDataset(request: DatasetRequest): Promise<DatasetResult
   const items = wanted(request, { ...options, onUnknownKey: misspelt(request) }, store);
   try {
     const result = await supervise({
-      entry: new URL('./dataset-child.js', import.meta.url),
+      entry: entryUrl('compose/dataset-child'),
       start: {
         type: 'start',
         file: resolve(request.plan.file),

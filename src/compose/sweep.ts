@@ -9,6 +9,7 @@ import type { Sweep } from '../sweep/file.js';
 import { changesOf, idleRules, inOrder, type Point, pointsOf, referenceOf, repeatsIn } from '../sweep/points.js';
 import { runPoint } from '../sweep/run-point.js';
 import { spread } from '../sweep/stats.js';
+import { entryUrl } from '../util/entries.js';
 import { compileRecipe, requirePlan } from './recipes.js';
 import { versions } from './run.js';
 import { fittingReference, type PlanRequest, planAll, type Refused } from './sweep-plan.js';
@@ -192,7 +193,7 @@ async function measurePoint(point: Point, request: SweepRequest): Promise<Result
       score: sweep.parity.score,
     },
     {
-      entry: new URL('./sweep-child.js', import.meta.url),
+      entry: entryUrl('compose/sweep-child'),
       timeoutMs: measure.timeout_s * 1000,
       ...(signal === undefined ? {} : { signal }),
       onProgress: (done, total) => onProgress?.(point, done, total),

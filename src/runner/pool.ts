@@ -9,6 +9,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { FixedQueue, Piscina } from 'piscina';
 import { VlmError } from '../contracts/errors.js';
+import { entryUrl } from '../util/entries.js';
 import { forbidOrtTelemetry } from '../util/ort-telemetry.js';
 import { HOST, type LaneKey, type TaskRunner } from './lanes.js';
 import { monotonicMs, type TaskReply, type WorkerTask } from './protocol.js';
@@ -93,7 +94,7 @@ export class WorkerPools implements TaskRunner {
   }
 
   #create(maxThreads: number): Piscina {
-    const { workerFile = new URL('./worker.js', import.meta.url), workerHeapMb, env } = this.#options;
+    const { workerFile = entryUrl('runner/worker'), workerHeapMb, env } = this.#options;
     const pool = new Piscina({
       filename: fileURLToPath(workerFile),
       minThreads: 1,

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { ENTRIES } from '../../src/util/entries.js';
 import { packageRoot } from '../../src/util/package-root.js';
 
 const exec = promisify(execFile);
@@ -31,6 +32,8 @@ test('packed, installed in an empty folder, the command and the library run ther
       'assets/report.css',
       'dist/cli/main.js',
       'dist/index.d.ts',
+      'dist/LICENSES.txt',
+      ...ENTRIES.map((name) => `dist/${name}.js`),
       'schemas/recipe.schema.json',
       'pipelines/internvl.yaml',
       'models/shapes-internvl/language.onnx',
@@ -65,6 +68,33 @@ test('packed, installed in an empty folder, the command and the library run ther
     // What `npx vlm-run` starts.
     const ran = await exec(join(home, 'node_modules', '.bin', 'vlm-run'), [recipe], { cwd: home });
     assert.is(ran.stdout.trim(), truth);
+
+    // What runs in processes of its own: datasets and sweeps.
+    const command = (...args: string[]): Promise<{ stdout: string }> =>
+      exec(join(home, 'node_modules', '.bin', 'vlm-run'), args, { cwd: home });
+    const picture = join(installed, 'examples', 'scene.png');
+    await command(recipe, '--dataset', picture, '--input', 'prompt=Describe the image.', '--out', 'rows');
+    const rows = (await readFile(join(home, 'rows', 'results.jsonl'), 'utf8')).trim().split('\n');
+    assert.equal(
+      rows.map((row) => (JSON.parse(row) as { text: string }).text),
+      [truth],
+    );
+    await writeFile(
+      join(home, 'sweep.yaml'),
+      `version: 1
+name: two
+recipe: ${JSON.stringify(recipe)}
+inputs: [{ image: ${JSON.stringify(picture)}, prompt: Describe the image. }]
+grid: { nodes.decode.with.batch_size: [1, 2] }
+measure: { warmup: 0, repeats: 1 }
+`,
+    );
+    await command('sweep', 'sweep.yaml', '--out', 'swept');
+    const points = (await readFile(join(home, 'swept', 'results.jsonl'), 'utf8')).trim().split('\n');
+    assert.equal(
+      points.map((point) => (JSON.parse(point) as { status: string }).status),
+      ['measured', 'measured'],
+    );
 
     await writeFile(
       join(home, 'use.js'),

@@ -1,5 +1,6 @@
 /** Starts the worker that computes for the emulated card: a thread of its own, as a card has its own clock. */
 import { Worker } from 'node:worker_threads';
+import { entryUrl } from '../../../util/entries.js';
 import { forbidOrtTelemetry } from '../../../util/ort-telemetry.js';
 import { checkEnvironment, loadControl } from './addon.js';
 
@@ -14,7 +15,7 @@ export async function startEmulatorExecutor(): Promise<EmulatorExecutor> {
   const control = loadControl();
   checkEnvironment(control);
   const executor = control.create();
-  const worker = new Worker(new URL('./executor-worker.js', import.meta.url), {
+  const worker = new Worker(entryUrl('devices/ai100/emulator/executor-worker'), {
     workerData: { executor },
     // Flags of this process may be for its own entry alone (--input-type), and would end the worker.
     execArgv: [],

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { VlmError } from '../../../contracts/errors.js';
+import { entryUrl } from '../../../util/entries.js';
 import { type Compiler, DEFAULT_COMPILER, findCompiler } from '../compile/run-compiler.js';
 import { qpcFile } from '../description.js';
 import { findLibrary, loadAddon } from '../library.js';
@@ -40,7 +41,7 @@ export async function runKit(options: KitOptions): Promise<Report> {
   const given = options.program === undefined ? undefined : qpcFile({ role: 'vision', path: options.program });
   const folder = mkdtempSync(join(tmpdir(), 'vlm-selftest-'));
   const lane = new Lane(
-    options.child ?? new URL('./child.js', import.meta.url),
+    options.child ?? entryUrl('devices/ai100/selftest/child'),
     options.silenceMs ?? (options.emulated ? 20_000 : 120_000),
     options.env ?? process.env,
   );

@@ -1,0 +1,75 @@
+// Makes dist/ after the compiler wrote its declarations there: the command, the library and the files that run in a
+// thread or process of their own, with what they share in dist/chunks. Bundled because Node spends longer on opening a
+// few hundred small files than on running what is in them (docs/benchmarks.md, cold start).
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { rolldown } from 'rolldown';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const dist = join(root, 'dist');
+
+/** Files of src/ that are opened by name from outside: by Node, by a user's import, by src/util/entries.ts. */
+const ENTRIES = [
+  'cli/main',
+  'index',
+  'runner/worker',
+  'compose/dataset-child',
+  'compose/sweep-child',
+  'devices/ai100/selftest/child',
+  'devices/ai100/emulator/executor-worker',
+];
+
+/** Loaded by nearly every command, in many small files: these go into the bundle, all other packages stay outside. */
+const BUNDLED = ['commander', 'yaml'];
+
+const isPackage = (id) => !/^(\.|\/|[A-Za-z]:\\|\0)/.test(id);
+
+const bundle = await rolldown({
+  input: Object.fromEntries(ENTRIES.map((name) => [name, join(root, 'src', `${name}.ts`)])),
+  platform: 'node',
+  resolve: { extensionAlias: { '.js': ['.ts', '.js'] } },
+  external: (id) => isPackage(id) && !BUNDLED.includes(id),
+  onLog: (level, log) => {
+    throw new Error(`${level}: ${log.message}`);
+  },
+});
+const { output } = await bundle.generate({
+  format: 'esm',
+  entryFileNames: '[name].js',
+  // One folder deep, as src/util/entries.ts counts on.
+  chunkFileNames: 'chunks/[name]-[hash].js',
+});
+await bundle.close();
+
+const files = new Map(output.map((file) => [file.fileName, file.type === 'chunk' ? file.code : file.source]));
+files.set(
+  'LICENSES.txt',
+  BUNDLED.map((name) => {
+    const { version } = JSON.parse(readFileSync(join(root, 'node_modules', name, 'package.json'), 'utf8'));
+    return `${name} ${version}\n\n${readFileSync(join(root, 'node_modules', name, 'LICENSE'), 'utf8')}`;
+  }).join('\n\n'),
+);
+
+// What runs from dist/ meanwhile finds each file whole: only what changed is replaced, in one step.
+for (const [name, text] of files) {
+  const path = join(dist, name);
+  const mode = name === 'cli/main.js' ? 0o755 : 0o644;
+  if (isSame(path, text)) continue;
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(`${path}.${process.pid}.tmp`, text, { mode });
+  renameSync(`${path}.${process.pid}.tmp`, path);
+}
+for (const entry of readdirSync(dist, { recursive: true, withFileTypes: true })) {
+  const path = join(entry.parentPath, entry.name);
+  const name = path.slice(dist.length + 1).replaceAll('\\', '/');
+  if (entry.isFile() && name.endsWith('.js') && !files.has(name)) rmSync(path, { force: true });
+}
+
+function isSame(path, text) {
+  try {
+    return readFileSync(path, 'utf8') === text;
+  } catch {
+    return false;
+  }
+}
