@@ -9,7 +9,8 @@
  * and the cold start of `validate` and of a run.
  *
  *   npx tsc -p tsconfig.json && npm run build && node .build/bench/overhead.js
- *     [--rounds 9] [--tokens 16,200,900] [--items 40] [--model FOLDER] [--tiles N] [--threads 1]
+ *     [--rounds 9] [--tokens 16,200,900] [--items 40] [--model FOLDER] [--tiles N] [--threads 1] [--starts 21]
+ *     [--start]: the cold start alone
  *
  * FOLDER is another model than the demonstration model: bench/overhead_model.py makes one of InternVL-1B's depth.
  */
@@ -17,6 +18,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { rolldown } from 'rolldown';
 import { compileRecipe, requirePlan } from '../src/compose/recipes.js';
 import { composedStream } from '../src/compose/run.js';
 import { type LoadedInputs, loadInputs } from '../src/runner/inputs/load.js';
@@ -32,11 +34,15 @@ const { values } = parseArgs({
     tiles: { type: 'string' },
     threads: { type: 'string', default: '1' },
     side: { type: 'string' },
+    starts: { type: 'string', default: '21' },
+    start: { type: 'boolean' },
   },
 });
 const rounds = Number(values.rounds);
+const starts = Number(values.starts);
 const cli = join(root, 'dist/cli/main.js');
 const recipe = join(root, 'pipelines/internvl.yaml');
+const byHand = join(root, '.build/bench/bundled/raw-run.js');
 
 function settings(tokens: number): string[] {
   return [
@@ -127,10 +133,22 @@ function head(title: string): void {
 function raw(tokens: number, items: number): string[] {
   const tiles = values.tiles === undefined ? [] : ['--tiles', values.tiles];
   const more = ['--items', String(items), '--model', values.model, '--threads', values.threads, ...tiles];
-  return [join(root, '.build/bench/raw-run.js'), String(tokens), ...more];
+  return [byHand, String(tokens), ...more];
 }
 
-function main(): void {
+/** The script made into one file as dist/ is, so that neither side opens more files than the other. */
+async function bundleByHand(): Promise<void> {
+  const bundle = await rolldown({
+    input: join(root, '.build/bench/raw-run.js'),
+    platform: 'node',
+    external: /^[^./]/,
+  });
+  await bundle.write({ file: byHand, format: 'esm', codeSplitting: false });
+  await bundle.close();
+}
+
+async function main(): Promise<void> {
+  await bundleByHand();
   const counts = values.tokens.split(',').map(Number);
   const items = Number(values.items);
   head('whole process');
@@ -157,13 +175,31 @@ function main(): void {
       console.log(`| ${tokens} tokens ${pairs(perItem(ours), perItem(raw(tokens, items)))}`);
     }
   }
-  const start = (args: readonly string[]): number => median(Array.from({ length: rounds }, () => time(args).ms));
-  console.log(`\ncold start, median of ${rounds}: node alone ${start(['-e', '0']).toFixed(0)} ms`);
-  console.log(`validate ${start([cli, 'validate', recipe]).toFixed(0)} ms`);
-  console.log(`run ${start([cli, recipe, '--quiet']).toFixed(0)} ms`);
+  coldStart();
 }
 
-if (values.side === undefined) main();
+/** Whole processes in turn: Node alone, `validate`, and a run. */
+function coldStart(): void {
+  const commands: readonly (readonly [string, readonly string[]])[] = [
+    ['node -e 0', ['-e', '0']],
+    ['vlm-run validate', [cli, 'validate', recipe]],
+    ['vlm-run', [cli, recipe, '--quiet']],
+  ];
+  const times = commands.map(([, args]) => [time(args).ms].slice(1));
+  for (let i = 0; i < starts; i++) {
+    for (const [at, [, args]] of commands.entries()) times[at]?.push(time(args).ms);
+  }
+  console.log(`\n| cold start, Node ${process.versions.node}, in turn | median of ${starts} | least | most |`);
+  console.log('|---|---|---|---|');
+  for (const [at, [name]] of commands.entries()) {
+    const list = times[at] ?? [];
+    const [least, most] = [Math.min(...list), Math.max(...list)];
+    console.log(`| \`${name}\` | ${median(list).toFixed(0)} ms | ${least.toFixed(0)} ms | ${most.toFixed(0)} ms |`);
+  }
+}
+
+if (values.start === true) coldStart();
+else if (values.side === undefined) await main();
 else {
   const inFlight = values.side === 'one' ? 1 : Number.POSITIVE_INFINITY;
   console.log(JSON.stringify(await runWarm(Number(values.tokens), Number(values.items), inFlight)));
