@@ -1,5 +1,5 @@
 /** The shape plan with the built-in registries. */
-import type { ProgramRole } from '../contracts/device.js';
+import type { ProgramDescription, ProgramRole } from '../contracts/device.js';
 import { VlmError } from '../contracts/errors.js';
 import type { FamilyModel } from '../contracts/family.js';
 import type { Plan } from '../contracts/recipe.js';
@@ -17,7 +17,22 @@ interface FullSources extends PlanSources {
   readonly programs: Readonly<Record<ProgramRole, string | null>>;
 }
 
-export async function planSources(plan: Plan): Promise<FullSources> {
+/** What planning found out about models and programs, for plans that are made together: nothing is looked at twice. */
+export class PlanLooks {
+  readonly #known = new Map<string, Promise<unknown>>();
+
+  /** `what` tells one look from every other one: models by their reference, programs by file and device. */
+  once<T>(what: readonly unknown[], look: () => Promise<T>): Promise<T> {
+    const key = JSON.stringify(what);
+    const known = this.#known.get(key) as Promise<T> | undefined;
+    if (known !== undefined) return known;
+    const made = look();
+    this.#known.set(key, made);
+    return made;
+  }
+}
+
+export async function planSources(plan: Plan, looks: PlanLooks = new PlanLooks()): Promise<FullSources> {
   const [{ openModelFolder }, { openModelContext }, { readImageSize }, { loadDriver }, { describeFile }] =
     await Promise.all([
       import('../model/folder.js'),
@@ -26,11 +41,14 @@ export async function planSources(plan: Plan): Promise<FullSources> {
       import('../devices/drivers.js'),
       import('../devices/describe.js'),
     ]);
-  const folder = await openModelFolder(plan.model);
+  const folder = await looks.once(['folder', plan.model], () => openModelFolder(plan.model));
   const onCards = plan.nodes.some(
     (n) => n.manifest.program === 'vision' && plan.devices[n.device ?? '']?.kind === 'ai100',
   );
-  const model = await openModelContext(folder, { describe: describeFile, calls: onCards ? 'padded' : 'exact' });
+  const calls = onCards ? 'padded' : 'exact';
+  const model = await looks.once(['model', plan.model, calls], () =>
+    openModelContext(folder, { describe: describeFile, calls }),
+  );
   return {
     model,
     modelName: folder.name,
@@ -43,7 +61,9 @@ export async function planSources(plan: Plan): Promise<FullSources> {
       // An exported program is not what a card runs: its own plan says what will be.
       if (path === null || device === undefined || device.kind === 'ai100') return null;
       try {
-        return await (await loadDriver(device.kind)).inspect({ role, path }, device);
+        const look = async (): Promise<ProgramDescription> =>
+          (await loadDriver(device.kind)).inspect({ role, path }, device);
+        return await looks.once(['program', role, path, device], look);
       } catch (error) {
         // A plan needs no device: what cannot be asked stays unknown.
         if (error instanceof VlmError && error.code.startsWith('DEVICE_')) return null;
@@ -57,9 +77,9 @@ export async function shapePlan(plan: Plan, item: RunItem): Promise<FullPlan> {
   return (await shapePlanner(plan))(item);
 }
 
-/** For many items: what all of them share, the model and its programs, is looked at once. */
-export async function shapePlanner(plan: Plan): Promise<(item: RunItem) => Promise<FullPlan>> {
-  const sources = await planSources(plan);
+/** For many items: what all of them share, the model and its programs, is looked at once; for many plans, with `looks`. */
+export async function shapePlanner(plan: Plan, looks?: PlanLooks): Promise<(item: RunItem) => Promise<FullPlan>> {
+  const sources = await planSources(plan, looks);
   let cards: ReturnType<typeof cardPlanner> | undefined;
   return async (item) => {
     // What is wrong with the lengths says more than what is wrong with the compiling that follows from them.

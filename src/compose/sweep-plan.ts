@@ -7,7 +7,7 @@ import { type InputGiven, loadInputs } from '../runner/inputs/load.js';
 import type { RunItem } from '../runner/item.js';
 import type { Sweep } from '../sweep/file.js';
 import { changesOf, type Point, referenceOf } from '../sweep/points.js';
-import { shapePlanner } from './plan.js';
+import { PlanLooks, shapePlanner } from './plan.js';
 import { compileRecipe, requirePlan } from './recipes.js';
 import { readableRows } from './sweep-score.js';
 
@@ -30,9 +30,10 @@ export interface Refused {
 export async function fittingReference(points: readonly Point[], request: PlanRequest): Promise<Point> {
   const named = referenceOf(request.sweep, points);
   if (request.sweep.parity.reference !== null) return named;
+  const looks = new PlanLooks();
   for (const point of points) {
     if (request.signal?.aborted === true) break;
-    const fits = await planPoint(point, request).then(
+    const fits = await planPoint(point, request, looks).then(
       () => true,
       () => false,
     );
@@ -48,10 +49,11 @@ export async function planAll(
 ): Promise<{ readonly refused: readonly Refused[]; readonly runnable: readonly Point[] }> {
   const refused: Refused[] = [];
   const runnable: Point[] = [];
+  const looks = new PlanLooks();
   for (const [i, point] of points.entries()) {
     if (request.signal?.aborted === true) break;
     try {
-      await planPoint(point, request);
+      await planPoint(point, request, looks);
       runnable.push(point);
     } catch (error) {
       const wrapped = VlmError.wrap(error, 'INTERNAL', { what: 'The point cannot be planned' });
@@ -87,6 +89,7 @@ function placed(error: ErrorData, point: Point, sweep: Sweep): ErrorData {
 async function planPoint(
   point: Point,
   { sweep, allowPlugins }: Pick<PlanRequest, 'sweep' | 'allowPlugins'>,
+  looks: PlanLooks,
 ): Promise<void> {
   const { set, devices } = changesOf(point.values);
   const plan = requirePlan(
@@ -94,7 +97,7 @@ async function planPoint(
     { allowPlugins },
   );
   const folder = dirname(sweep.file);
-  const shapes = await shapePlanner(plan);
+  const shapes = await shapePlanner(plan, looks);
   for (const inputs of sweep.inputs) {
     const { values } = await loadInputs(plan, inputs as Readonly<Record<string, InputGiven>>, { cwd: folder });
     await shapes(values);

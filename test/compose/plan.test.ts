@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { PlanLooks, planSources } from '../../src/compose/plan.js';
+import { compileRecipe, requirePlan } from '../../src/compose/recipes.js';
 import { type PlanOptions, plan, run, VlmError } from '../../src/index.js';
 import { packageRoot } from '../../src/util/package-root.js';
 
@@ -167,6 +169,25 @@ test('what only a run can tell is said, and the rest is planned', async () => {
   const said = shapes.warnings.join('\n');
   for (const part of ['node "again"', '$first.text', 'node "see"', 'node "second"'])
     assert.ok(said.includes(part), said);
+});
+
+test('plans made together look at a model and its programs once', async () => {
+  const looks = new PlanLooks();
+  const sourcesOf = async (set: readonly string[]): Promise<Awaited<ReturnType<typeof planSources>>> =>
+    planSources(requirePlan(await compileRecipe(join(root, 'pipelines', 'internvl.yaml'), { set })), looks);
+  const first = await sourcesOf([]);
+  const again = await sourcesOf(['nodes.decode.with.ctx_len=2048']);
+  assert.is(again.model, first.model);
+  const language = await first.inspect('language', 'main');
+  assert.ok(language !== null && language.weightBytes > 0);
+  // The very same object: the file was not read a second time.
+  assert.is(await first.inspect('language', 'main'), language);
+  assert.is(await again.inspect('language', 'main'), language);
+  assert.is.not(await first.inspect('vision', 'main'), language);
+  const other = await sourcesOf([`model={ path: ${JSON.stringify(model)}, programs: { vision: language.onnx } }`]);
+  assert.is.not(other.model, first.model);
+  const broken = await other.inspect('vision', 'main').catch((error: unknown) => error);
+  assert.not.equal(broken, await first.inspect('vision', 'main'));
 });
 
 test.run();
