@@ -42,7 +42,7 @@ export class Progress {
   handle(event: RunEvent): void {
     if (event.type === 'text') this.#text(event.node, event.piece);
     if (this.#options.quiet) return;
-    if (event.type === 'stage') this.#stage(event.node, event.state, event.at);
+    if (event.type === 'stage') this.#stage(event);
     if (event.type === 'progress') this.#progress(event);
     if (event.type === 'notice') this.note(event.message);
   }
@@ -106,13 +106,15 @@ export class Progress {
     this.#midLine = !plain.endsWith('\n');
   }
 
-  #stage(node: string, state: 'start' | 'end', at: number): void {
-    if (state === 'start') {
+  #stage(event: Extract<RunEvent, { type: 'stage' }>): void {
+    const { node, at } = event;
+    if (event.state === 'start') {
       this.#started.set(node, at);
     } else {
-      const took = at - (this.#started.get(node) ?? at);
+      const took = ms(at - (this.#started.get(node) ?? at));
       this.#started.delete(node);
-      if (!this.#io.errIsTerminal) this.#tell(`${node} ${ms(took)}\n`);
+      const ended = event.outcome === undefined ? took : `${event.outcome} after ${took}`;
+      if (!this.#io.errIsTerminal) this.#tell(`${node} ${ended}\n`);
     }
     this.#show([...this.#started.keys()].join(', '));
   }

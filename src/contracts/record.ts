@@ -10,7 +10,15 @@ export type RunEvent =
       readonly items: number | null;
       readonly nodes: readonly string[];
     }
-  | { readonly type: 'stage'; readonly node: string; readonly state: 'start' | 'end'; readonly at: number }
+  | { readonly type: 'stage'; readonly node: string; readonly state: 'start'; readonly at: number }
+  /** `outcome`: not every item came through; `cancelled` when the run was stopped. */
+  | {
+      readonly type: 'stage';
+      readonly node: string;
+      readonly state: 'end';
+      readonly at: number;
+      readonly outcome?: 'failed' | 'cancelled';
+    }
   | {
       readonly type: 'progress';
       readonly node: string;

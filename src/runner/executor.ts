@@ -169,7 +169,9 @@ class Execution {
     // Host workers take one item each, side by side; a program takes the chunk as a batch.
     const groups = laneOf(node) === HOST ? alive.map((item) => [item]) : [alive];
     await Promise.all(groups.map((group) => this.#runGroup(node, group)));
-    this.#emit({ type: 'stage', node: node.name, state: 'end', at: this.#now() });
+    const failed = alive.some((item) => item.error !== undefined);
+    const outcome = failed ? ({ outcome: this.#cancelled ? 'cancelled' : 'failed' } as const) : {};
+    this.#emit({ type: 'stage', node: node.name, state: 'end', at: this.#now(), ...outcome });
   }
 
   async #runGroup(node: PlanNode, group: readonly ItemState[]): Promise<void> {

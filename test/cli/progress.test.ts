@@ -32,7 +32,8 @@ function fakeIo(streams: { out?: boolean; err?: boolean; meet?: boolean } = {}):
   };
   return io;
 }
-const stage = (node: string, state: 'start' | 'end', at: number) => ({ type: 'stage', node, state, at }) as const;
+const stage = <S extends 'start' | 'end'>(node: string, state: S, at: number) =>
+  ({ type: 'stage', node, state, at }) as const;
 const piece = (text: string, node = 'decode') => ({ type: 'text', node, item: 0, piece: text }) as const;
 
 test('no terminal: one plain line a stage', () => {
@@ -41,8 +42,10 @@ test('no terminal: one plain line a stage', () => {
   progress.handle(stage('encode', 'start', 100));
   progress.handle({ type: 'progress', node: 'encode', done: 1, total: 2, unit: 'tiles' });
   progress.handle(stage('encode', 'end', 130.4));
+  progress.handle(stage('decode', 'start', 131));
+  progress.handle({ ...stage('decode', 'end', 151), outcome: 'failed' });
   progress.stop();
-  assert.is(io.errText, 'encode 30 ms\n');
+  assert.is(io.errText, 'encode 30 ms\ndecode failed after 20 ms\n');
   assert.is(io.outText, '');
 });
 

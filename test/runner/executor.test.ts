@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { VlmError } from '../../src/contracts/errors.js';
+import type { RunEvent } from '../../src/contracts/record.js';
 import type { RunItem } from '../../src/runner/item.js';
 import { fakePlan, runFake, text } from './fakes/plans.js';
 
@@ -13,6 +14,10 @@ test.after(() => rmSync(dir, { recursive: true, force: true }));
 
 const textOut = (record: { outputs?: Readonly<Record<string, unknown>> } | undefined, name = 'out'): string =>
   (record?.outputs?.[name] as { text: string } | undefined)?.text ?? '';
+
+/** How the stages of a node ended. */
+const outcomesOf = (events: readonly RunEvent[], node: string): readonly (string | undefined)[] =>
+  events.flatMap((e) => (e.type === 'stage' && e.state === 'end' && e.node === node ? [e.outcome] : []));
 
 test('values flow through the graph', async () => {
   const plan = fakePlan(
@@ -223,6 +228,7 @@ test('text streams while the node runs, in order and before it ends', async () =
     assert.is(pieces.join(''), result.items[item]?.text);
     assert.is(pieces.length, 20);
   }
+  assert.equal(outcomesOf(events, 'say'), [undefined, undefined]);
   const last = events.findIndex((e) => e.type === 'stage' && e.node === 'say' && e.state === 'end');
   assert.ok(events.slice(last).every((e) => e.type !== 'text' || e.item === 1));
   assert.equal(
@@ -254,6 +260,7 @@ test('cancelling stops between calls and starts nothing new', async () => {
     ['CANCELLED', 'CANCELLED'],
   );
   assert.ok(events.every((e) => e.type !== 'stage' || e.node !== 'up'));
+  assert.equal(outcomesOf(events, 'say'), ['cancelled', 'cancelled']);
   const lines = readFileSync(log, 'utf8').trim().split('\n');
   assert.ok(lines.filter((l) => l === 'language run').length < 50);
   assert.equal(lines.slice(-2), ['language deactivate', 'language close']);
@@ -299,6 +306,7 @@ test('what verify refuses goes no further', async () => {
   });
   assert.is(result.items[0]?.error?.code, 'PLAN_DOES_NOT_FIT');
   assert.ok(events.every((e) => e.type !== 'stage' || e.node !== 'up'));
+  assert.equal(outcomesOf(events, 't'), ['failed']);
   assert.is(result.items[0]?.promptIds?.length, 9);
 });
 
