@@ -1,10 +1,9 @@
 /** A whole run with the built-in registries: records, versions and digests around the runner. */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ErrorData, VlmError } from '../contracts/errors.js';
 import type { Diagnostic, Plan } from '../contracts/recipe.js';
 import type { ItemRecord, RunEvent, RunResultRecord } from '../contracts/record.js';
-import { CARD_CORES, type CardProgram, loadCards, USUAL_GIB } from '../devices/ai100/planner/cards.js';
 import { chainsOf } from '../runner/chains.js';
 import { verifyFit } from '../runner/fit.js';
 import type { LoadedInputs } from '../runner/inputs/load.js';
@@ -12,11 +11,11 @@ import type { WorkerPools } from '../runner/pool.js';
 import type { ClockSpan, EmbeddingSettings } from '../runner/protocol.js';
 import { type RunPlanOptions, runPlan } from '../runner/run.js';
 import { RunDirectory, type RunStatus } from '../runner/run-directory.js';
-import type { ExclusiveLanes } from '../runner/swap.js';
 import { chromeTrace } from '../runner/trace.js';
 import { lockFileOf } from '../share/format.js';
 import { checkWritable, writeFileAtomic } from '../util/atomic-write.js';
 import { packageRoot } from '../util/package-root.js';
+import { exclusiveLanes } from './exclusive-lanes.js';
 
 export interface ComposedRunOptions {
   readonly items: readonly LoadedInputs[];
@@ -220,31 +219,6 @@ function fitVerifier(onEvent: ComposedRunOptions['onEvent']): NonNullable<RunPla
       throw error;
     }
   };
-}
-
-/** Programs that meet on a card with too few cores for all of them. */
-function exclusiveLanes(plan: Plan): readonly ExclusiveLanes[] {
-  const lanes = new Map<string, CardProgram>();
-  for (const { device, manifest } of plan.nodes) {
-    const config = plan.devices[device ?? ''];
-    if (manifest.program === undefined || config?.kind !== 'ai100') continue;
-    const name = `${device} ${manifest.program}`;
-    const { ids = [0], num_cores: cores, memory_gib: memory } = config;
-    const own = typeof cores === 'number' ? cores : CARD_CORES;
-    const bytes = programBytes(plan.model.programs?.[manifest.program]);
-    const cardBytes = (typeof memory === 'number' ? memory : USUAL_GIB) * 2 ** 30;
-    lanes.set(name, { name, ids, cores: own, bytes: bytes / ids.length, cardBytes, cardBytesKnown: true });
-  }
-  return loadCards([...lanes.values()]).flatMap(({ mode, programs, bytes, cardBytes }) =>
-    mode === 'swapped' ? [{ lanes: programs, stayLoaded: bytes !== null && bytes <= cardBytes }] : [],
-  );
-}
-
-/** A compiled program takes about the size of its file; its cache is not in it. */
-function programBytes(path: string | undefined): number {
-  if (path === undefined) return 0;
-  const inside = statSync(join(path, 'programqpc.bin'), { throwIfNoEntry: false });
-  return (inside ?? statSync(path, { throwIfNoEntry: false }))?.size ?? 0;
 }
 
 export function statusOf(error: ErrorData | undefined): RunStatus {

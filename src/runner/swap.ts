@@ -1,7 +1,8 @@
 /**
- * Lanes that cannot be active at once: programs of one card whose cores exceed it. Their tasks take turns, and before
- * one lane's task the program of the other is deactivated, which is counted as a swap. It stays loaded, unless the
- * memory of the card does not hold both: then it is closed.
+ * Lanes whose tasks take turns. Programs of one card whose cores exceed it cannot be active at once: before one lane's
+ * task the program of the other is deactivated, which is counted as a swap. It stays loaded, unless the memory of the
+ * card does not hold both: then it is closed. Programs on the processor that want more threads than it has cores stay
+ * as they are; side by side they would only wait for one another.
  */
 import { VlmError } from '../contracts/errors.js';
 import type { TaskRunner } from './lanes.js';
@@ -19,6 +20,8 @@ export interface ExclusiveLanes {
   readonly lanes: readonly string[];
   /** The card's memory holds all of the programs: none has to be closed for another. */
   readonly stayLoaded: boolean;
+  /** Nothing has to be given up for another lane's turn. */
+  readonly stayActive?: boolean;
 }
 
 interface Group {
@@ -32,14 +35,16 @@ export class SwappingTasks implements Tasks {
   readonly #ledger: LedgerBook;
   readonly #groups = new Map<string, Group>();
   readonly #closing = new Set<string>();
+  readonly #staying = new Set<string>();
 
   /** `exclusive`: lanes of which one at a time may be active. Lists that share a lane become one. */
   constructor(inner: Tasks, exclusive: readonly ExclusiveLanes[], ledger: LedgerBook) {
     this.hostThreads = inner.hostThreads;
     this.#inner = inner;
     this.#ledger = ledger;
-    for (const { lanes, stayLoaded } of exclusive) {
+    for (const { lanes, stayLoaded, stayActive } of exclusive) {
       if (!stayLoaded) for (const lane of lanes) this.#closing.add(lane);
+      if (stayActive === true) for (const lane of lanes) this.#staying.add(lane);
       const joined = new Set(lanes.flatMap((lane) => this.#groups.get(lane) ?? []));
       const group: Group = { active: null, turn: Promise.resolve() };
       for (const [lane, old] of this.#groups) if (joined.has(old)) this.#groups.set(lane, group);
@@ -58,9 +63,8 @@ export class SwappingTasks implements Tasks {
 
   run(lane: string, task: WorkerTask, transfer: readonly unknown[]): Promise<TaskReply | undefined> {
     const group = this.#groups.get(lane);
-    if (group === undefined || (task.type !== 'node' && task.type !== 'warm')) {
-      return this.#inner.run(lane, task, transfer);
-    }
+    const free = task.type !== 'node' && (task.type !== 'warm' || this.#staying.has(lane));
+    if (group === undefined || free) return this.#inner.run(lane, task, transfer);
     const running = group.turn.then(() => this.#inTurn(group, lane, task, transfer));
     group.turn = running.catch(() => undefined);
     return running;
@@ -73,7 +77,7 @@ export class SwappingTasks implements Tasks {
     transfer: readonly unknown[],
   ): Promise<TaskReply | undefined> {
     const { active } = group;
-    if (active !== null && active !== lane) {
+    if (active !== null && active !== lane && !this.#staying.has(active)) {
       // Opening early what will have to give way gains nothing.
       if (task.type === 'warm') return undefined;
       const type = this.#closing.has(active) ? 'close' : 'deactivate';

@@ -14,6 +14,9 @@ class Fake {
   readonly log: string[] = [];
   readonly open = new Set<string>();
   most = 0;
+  #running = 0;
+  /** Tasks that ran at one time. */
+  busiest = 0;
   error: TaskReply['error'];
 
   async run(lane: string, task: WorkerTask): Promise<TaskReply | undefined> {
@@ -21,7 +24,9 @@ class Fake {
     if (task.type === 'close' || task.type === 'deactivate') this.open.delete(lane);
     else this.open.add(lane);
     this.most = Math.max(this.most, this.open.size);
+    this.busiest = Math.max(this.busiest, ++this.#running);
     await new Promise((resolve) => setTimeout(resolve, 2));
+    this.#running--;
     if (task.type !== 'deactivate' || this.error === undefined) return undefined;
     return { spans: [], error: this.error } as unknown as TaskReply;
   }
@@ -65,6 +70,19 @@ test('lanes that exclude nothing go side by side, and no swap is recorded', asyn
   const tasks = new SwappingTasks(fake, [], ledger);
   await Promise.all([tasks.run('v', node, []), tasks.run('l', node, [])]);
   assert.is(fake.most, 2);
+  assert.is(ledger.close().swaps, undefined);
+});
+
+test('programs that stay active take turns with their tasks alone: nothing is deactivated, loading overlaps', async () => {
+  const fake = new Fake();
+  const ledger = new LedgerBook();
+  const tasks = new SwappingTasks(fake, [{ lanes: ['v', 'l'], stayLoaded: true, stayActive: true }], ledger);
+  await Promise.all([tasks.run('v', warm, []), tasks.run('l', warm, [])]);
+  assert.is(fake.busiest, 2);
+  fake.busiest = 0;
+  await Promise.all(['v', 'l', 'v', 'l'].map((lane) => tasks.run(lane, node, [])));
+  assert.is(fake.busiest, 1);
+  assert.equal(fake.log, ['warm v', 'warm l', 'node v', 'node l', 'node v', 'node l']);
   assert.is(ledger.close().swaps, undefined);
 });
 
