@@ -3,19 +3,22 @@
  * both sides in turn, ratios as medians over the pairs:
  *
  * 1. whole processes with one item: start, recipe, plan, workers, loading, answer;
- * 2. item after item in a process that is warm, one at a time, so that nothing overlaps: what it adds to an item;
- * 3. the same items as a dataset would run them, several under way at once;
+ * 2. one item in two processes that are both warm and wait for one another, so that the machine's moods meet both: what
+ *    the runner adds to an item;
+ * 3. several items at once, as a dataset has them, against the same items one after another;
  *
  * and the cold start of `validate` and of a run.
  *
  *   npx tsc -p tsconfig.json && npm run build && node .build/bench/overhead.js
- *     [--rounds 9] [--tokens 16,200,900] [--items 40] [--model FOLDER] [--tiles N] [--threads 1] [--starts 21]
+ *     [--rounds 9] [--pairs 20] [--tokens 16,200,900] [--items 4] [--model FOLDER] [--tiles N] [--threads 1] [--starts 21]
  *     [--start]: the cold start alone
  *
  * FOLDER is another model than the demonstration model: bench/overhead_model.py makes one of InternVL-1B's depth.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { rolldown } from 'rolldown';
@@ -29,11 +32,12 @@ const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '9' },
     tokens: { type: 'string', default: '16,200,900' },
-    items: { type: 'string', default: '40' },
+    items: { type: 'string', default: '4' },
+    pairs: { type: 'string', default: '20' },
     model: { type: 'string', default: join(root, 'models/shapes-internvl') },
     tiles: { type: 'string' },
     threads: { type: 'string', default: '1' },
-    side: { type: 'string' },
+    serve: { type: 'boolean' },
     starts: { type: 'string', default: '21' },
     start: { type: 'boolean' },
   },
@@ -54,41 +58,56 @@ function settings(tokens: number): string[] {
   ];
 }
 
-/** What raw-run.ts prints for several items, and `runWarm` here: the time from the end of the first item to the last. */
-interface Warm {
+interface Measured {
+  readonly ms: number;
   readonly text: string;
-  readonly restMs: number;
 }
 
-/** All items through the runner: `inFlight` of them at a time. The first one loads everything and is not counted. */
-async function runWarm(tokens: number, count: number, inFlight: number): Promise<Warm> {
+/** The runner, warm: for every line on standard input that many items at once; tells how long they took, as raw-run.ts does. */
+async function serve(tokens: number): Promise<void> {
   const plan = requirePlan(await compileRecipe(recipe, { set: settings(tokens) }));
-  let finished = 0;
+  let left = 0;
   let began = 0;
-  let text = '';
-  let wake: () => void = () => undefined;
   const items = async function* (): AsyncGenerator<LoadedInputs> {
-    for (let at = 0; at < count; at++) {
-      // The second item waits for the first in either case.
-      while (at - finished >= inFlight || (at > 0 && finished === 0)) {
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
-      yield await loadInputs(plan, {});
+    for await (const line of createInterface({ input: process.stdin })) {
+      left = Number(line);
+      began = performance.now();
+      for (let i = Number(line); i > 0; i--) yield await loadInputs(plan, {});
     }
   };
   const { error } = await composedStream(plan, {
     items: items(),
     lock: false,
-    onItem: (record) => {
-      if (finished++ === 0) began = performance.now();
-      text = record.text ?? '';
-      wake();
+    onItem: ({ text }) => {
+      left--;
+      if (left === 0) console.log(JSON.stringify({ text: text ?? '', ms: performance.now() - began }));
     },
   });
   if (error !== undefined) throw new Error(error.what);
-  return { text, restMs: performance.now() - began };
+}
+
+/** A process that waits for work. */
+class Live {
+  readonly #child;
+  readonly #answers: AsyncIterator<string>;
+
+  constructor(args: readonly string[]) {
+    this.#child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#answers = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+  }
+
+  /** Time of an item, of `items` that are asked for together. */
+  async ask(items: number): Promise<Measured> {
+    this.#child.stdin.write(`${items}\n`);
+    const { value } = await this.#answers.next();
+    const { text, ms } = JSON.parse(String(value)) as Measured;
+    return { text, ms: ms / items };
+  }
+
+  async end(): Promise<void> {
+    this.#child.stdin.end();
+    await once(this.#child, 'close');
+  }
 }
 
 function time(args: readonly string[]): { ms: number; out: string } {
@@ -103,19 +122,16 @@ function median(values: readonly number[]): number {
   return sorted[sorted.length >> 1] ?? 0;
 }
 
-interface Measured {
-  readonly ms: number;
-  readonly text: string;
-}
+type Side = () => Measured | Promise<Measured>;
 
-/** Both sides in turn, each first in every other round. */
-function pairs(ours: () => Measured, byHand: () => Measured): string {
+/** Both sides in turn, each first in every other round. The first round warms up and is not counted. */
+async function pairs(rounds: number, ours: Side, byHand: Side): Promise<string> {
   const a: number[] = [];
   const b: number[] = [];
-  let same = ours().text === byHand().text;
+  let same = (await ours()).text === (await byHand()).text;
   for (let i = 0; i < rounds; i++) {
-    const first = (i % 2 === 0 ? ours : byHand)();
-    const second = (i % 2 === 0 ? byHand : ours)();
+    const first = await (i % 2 === 0 ? ours : byHand)();
+    const second = await (i % 2 === 0 ? byHand : ours)();
     same &&= first.text === second.text;
     a.push((i % 2 === 0 ? first : second).ms);
     b.push((i % 2 === 0 ? second : first).ms);
@@ -130,10 +146,9 @@ function head(title: string): void {
   console.log('|---|---|---|---|---|');
 }
 
-function raw(tokens: number, items: number): string[] {
+function raw(tokens: number, more: readonly string[]): string[] {
   const tiles = values.tiles === undefined ? [] : ['--tiles', values.tiles];
-  const more = ['--items', String(items), '--model', values.model, '--threads', values.threads, ...tiles];
-  return [byHand, String(tokens), ...more];
+  return [byHand, String(tokens), '--model', values.model, '--threads', values.threads, ...tiles, ...more];
 }
 
 /** The script made into one file as dist/ is, so that neither side opens more files than the other. */
@@ -150,7 +165,6 @@ async function bundleByHand(): Promise<void> {
 async function main(): Promise<void> {
   await bundleByHand();
   const counts = values.tokens.split(',').map(Number);
-  const items = Number(values.items);
   head('whole process');
   for (const tokens of counts) {
     const ours = [cli, recipe, '--quiet', ...settings(tokens).flatMap((s) => ['--set', s])];
@@ -158,21 +172,22 @@ async function main(): Promise<void> {
       const { ms, out } = time(args);
       return { ms, text: out };
     };
-    console.log(`| ${tokens} tokens ${pairs(one(ours), one(raw(tokens, 1)))}`);
+    console.log(`| ${tokens} tokens ${await pairs(rounds, one(ours), one(raw(tokens, [])))}`);
   }
   const self = fileURLToPath(import.meta.url);
-  const common = [...['model', 'threads', 'items'].flatMap((k) => [`--${k}`, values[k as 'model']])];
+  const common = ['--model', values.model, '--threads', values.threads];
   if (values.tiles !== undefined) common.push('--tiles', values.tiles);
-  const perItem = (args: readonly string[]) => (): Measured => {
-    const { text, restMs } = JSON.parse(time(args).out) as Warm;
-    return { ms: restMs / (items - 1), text };
-  };
-  for (const side of ['one', 'many'] as const) {
+  for (const together of [1, Number(values.items)]) {
     console.log('');
-    head(side === 'one' ? 'an item, one at a time' : 'an item, as a dataset');
+    head(together === 1 ? 'an item' : `an item, of ${together} at once`);
     for (const tokens of counts) {
-      const ours = [self, '--side', side, '--tokens', String(tokens), ...common];
-      console.log(`| ${tokens} tokens ${pairs(perItem(ours), perItem(raw(tokens, items)))}`);
+      const ours = new Live([self, '--serve', '--tokens', String(tokens), ...common]);
+      const theirs = new Live(raw(tokens, ['--serve']));
+      const sides = [ours, theirs].map((side) => () => side.ask(together)) as [Side, Side];
+      await pairs(1, ...sides);
+      const turns = together === 1 ? Number(values.pairs) : rounds;
+      console.log(`| ${tokens} tokens ${await pairs(turns, ...sides)}`);
+      await Promise.all([ours.end(), theirs.end()]);
     }
   }
   coldStart();
@@ -199,8 +214,5 @@ function coldStart(): void {
 }
 
 if (values.start === true) coldStart();
-else if (values.side === undefined) await main();
-else {
-  const inFlight = values.side === 'one' ? 1 : Number.POSITIVE_INFINITY;
-  console.log(JSON.stringify(await runWarm(Number(values.tokens), Number(values.items), inFlight)));
-}
+else if (values.serve === true) await serve(Number(values.tokens));
+else await main();

@@ -2,12 +2,14 @@
  * The main job written by hand for one model, one image and one prompt: one thread, no recipe, no plan, no workers, the
  * same ONNX Runtime calls. The yardstick of bench/overhead.ts.
  *
- *   node .build/bench/raw-run.js TOKENS [--items 1] [--model FOLDER] [--tiles N] [--threads 1]
+ *   node .build/bench/raw-run.js TOKENS [--model FOLDER] [--tiles N] [--threads 1] [--serve]
  *
- * One item: prints its text. Several: prints the last one's text and the time from the end of the first to the last.
+ * Prints the text of one item. With --serve: for every line on standard input that many items, one after another, the
+ * text of the last and the time of all.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { NodeContext } from '../src/contracts/node.js';
@@ -26,14 +28,13 @@ const root = packageRoot();
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    items: { type: 'string', default: '1' },
+    serve: { type: 'boolean' },
     model: { type: 'string', default: join(root, 'models/shapes-internvl') },
     tiles: { type: 'string' },
     threads: { type: 'string', default: '1' },
   },
 });
 const count = Number(positionals[0] ?? 64);
-const items = Number(values.items);
 const folder = values.model;
 const options: InferenceSession.SessionOptions = {
   executionMode: 'sequential',
@@ -64,14 +65,20 @@ const logits = new Float32Array(vocab);
 const int64 = (list: readonly number[]): Tensor =>
   new Tensor('int64', BigInt64Array.from(list, BigInt), [1, list.length]);
 
-let began = 0;
-let text = '';
-for (let i = 0; i < items; i++) {
-  text = await answer(await readFile(join(root, 'examples/scene.png')));
-  if (i === 0) began = performance.now();
+const items = async (n: number): Promise<string> => {
+  let text = '';
+  for (let i = 0; i < n; i++) text = await answer(await readFile(join(root, 'examples/scene.png')));
+  return text;
+};
+if (values.serve === true) {
+  for await (const line of createInterface({ input: process.stdin })) {
+    const began = performance.now();
+    const text = await items(Number(line));
+    console.log(JSON.stringify({ text, ms: performance.now() - began }));
+  }
+} else {
+  process.stdout.write(`${await items(1)}\n`);
 }
-const restMs = performance.now() - began;
-process.stdout.write(`${items === 1 ? text : JSON.stringify({ text, restMs })}\n`);
 await Promise.all([vision.release(), language.release()]);
 
 async function answer(bytes: Uint8Array): Promise<string> {
