@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { FixedQueue, Piscina } from 'piscina';
 import { VlmError } from '../contracts/errors.js';
 import { entryUrl } from '../util/entries.js';
+import { keepFreedMemory } from '../util/native-memory.js';
 import { forbidOrtTelemetry } from '../util/ort-telemetry.js';
 import { HOST, type LaneKey, type TaskRunner } from './lanes.js';
 import { monotonicMs, type TaskReply, type WorkerTask } from './protocol.js';
@@ -39,6 +40,7 @@ export class WorkerPools implements TaskRunner {
 
   constructor(options: PoolOptions = {}) {
     forbidOrtTelemetry();
+    keepFreedMemory();
     this.#options = options;
     this.hostThreads = options.hostThreads ?? availableParallelism();
   }
