@@ -136,6 +136,31 @@ test('times of calls, chunks and the first token are told; cancelling ends at th
   assert.equal(Array.from(after?.ids ?? []), at(3).tokens);
 });
 
+test('cancelling between the calls of a prefill ends it there', async () => {
+  let prefilled = 0;
+  for (const allowed of [0, 1, 3]) {
+    let calls = 0;
+    const checkCancelled = (): void => {
+      if (calls++ === allowed) throw new VlmError('CANCELLED', { what: 'cancelled' });
+    };
+    const hooks = { checkCancelled, onPrefilled: () => prefilled++ };
+    await rejects(generate(session, [goldenRequest(at(3))], options, hooks), 'CANCELLED');
+    assert.is(calls, allowed + 1);
+  }
+  assert.is(prefilled, 0);
+});
+
+test('a row that has filled its cache stays inside it while another row goes on', async () => {
+  const long = at(3);
+  const short = at(1);
+  const ctxLen = goldenRequest(long).ids.length + 2;
+  const [full, other] = await generate(session, [goldenRequest(long), goldenRequest(short)], { ...options, ctxLen });
+  assert.is(full?.finish, 'context');
+  assert.equal(Array.from(full?.ids ?? []), long.tokens.slice(0, 3));
+  assert.is(other?.finish, 'length');
+  assert.equal(Array.from(other?.ids ?? []), short.tokens);
+});
+
 test('prompts that cannot run are told before any call', async () => {
   const program = session.describe();
   const good = goldenRequest(at(2));
