@@ -55,6 +55,8 @@ const { output } = await bundle.generate({
 });
 await bundle.close();
 
+checkModules(output.filter((file) => file.type === 'chunk'));
+
 const files = new Map(output.map((file) => [file.fileName, file.type === 'chunk' ? file.code : file.source]));
 files.set(
   'LICENSES.txt',
@@ -77,6 +79,25 @@ for (const entry of readdirSync(dist, { recursive: true, withFileTypes: true }))
   const path = join(entry.parentPath, entry.name);
   const name = path.slice(dist.length + 1).replaceAll('\\', '/');
   if (entry.isFile() && name.endsWith('.js') && !files.has(name)) rmSync(path, { force: true });
+}
+
+/** A module in two chunks is two VlmErrors, of which instanceof knows one; a package that is not named has no licence. */
+function checkModules(chunks) {
+  const seen = new Set();
+  for (const { moduleIds, fileName } of chunks) {
+    for (const id of moduleIds) {
+      if (seen.has(id)) throw new Error(`${id} is in ${fileName} and in another chunk`);
+      seen.add(id);
+      const name = /.*[\\/]node_modules[\\/]((?:@[^\\/]+[\\/])?[^\\/]+)/.exec(id)?.[1];
+      if (name !== undefined && !BUNDLED.includes(name)) throw new Error(`${name} is in ${fileName}, not in BUNDLED`);
+    }
+  }
+  // A file that waits for what imports it ends the process with code 13.
+  const waits = (name) => name === 'cli/main.js' || /^chunks\/entry-/.test(name);
+  for (const { fileName, imports } of chunks) {
+    const waiting = imports.find(waits);
+    if (waiting !== undefined) throw new Error(`${fileName} imports ${waiting}, which waits for others`);
+  }
 }
 
 function isSame(path, text) {

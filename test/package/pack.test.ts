@@ -47,6 +47,11 @@ test('packed, installed in an empty folder, the command and the library run ther
       'development files are in the package',
     );
 
+    assert.not.ok(
+      paths.some((p) => p.endsWith('.tsbuildinfo')),
+      "the compiler's notes are in the package",
+    );
+
     const home = join(dir, 'empty');
     await mkdir(home);
     await writeFile(join(home, 'package.json'), '{"name":"empty","private":true,"type":"module"}');
