@@ -75,13 +75,18 @@ export class WorkerPools implements TaskRunner {
     }
   }
 
-  /** Waits for what runs, lets workers close their sessions, ends the threads. */
+  /**
+   * Waits for what runs, lets workers close their sessions, ends the threads. Spare workers are waited for too: Node
+   * ends the whole process when a thread is terminated while its modules are being linked.
+   */
   async close(): Promise<void> {
     await Promise.allSettled([...this.#running]);
     const devices = [...this.#pools.keys()].filter((lane) => lane !== HOST);
-    const closing = devices.map((lane) => this.run(lane, { type: 'close', sentAt: monotonicMs() }, []));
+    const close = (): WorkerTask => ({ type: 'close', sentAt: monotonicMs() });
+    const spare = this.#spare.splice(0);
+    const closing = [...devices.map((lane) => this.run(lane, close(), [])), ...spare.map((pool) => pool.run(close()))];
     await Promise.allSettled(closing);
-    const pools = [...this.#pools.values(), ...this.#spare.splice(0)];
+    const pools = [...this.#pools.values(), ...spare];
     this.#pools.clear();
     await Promise.all(pools.map((pool) => pool.destroy()));
   }
