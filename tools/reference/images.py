@@ -172,6 +172,8 @@ def grid_choices():
     sizes = [(w, h) for w in range(1, 41) for h in range(1, 41)]
     sizes += [(w * 100, h * 100) for w in range(1, 21) for h in range(1, 21)]
     sizes += [(1920, 1080), (4032, 3024), (448, 448), (449, 448), (896, 448), (10000, 37), (37, 10000)]
+    # Between two grids, with exactly half the pixels of the larger one: `>` and `>=` differ here alone.
+    sizes += [(896, 1008), (1008, 896), (897, 1008), (1008, 897)]
     ranges = [(1, n) for n in range(1, 17)] + [(4, 4), (5, 5), (6, 7), (8, 8), (8, 9), (9, 9), (10, 11), (14, 15), (16, 17)]
     ranges += [(17, 19), (24, 25), (31, 33), (36, 39), (1, 40)]
     out = []

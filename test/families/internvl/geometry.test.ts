@@ -28,6 +28,10 @@ function sizes(): [number, number][] {
     [896, 448],
     [10000, 37],
     [37, 10000],
+    [896, 1008],
+    [1008, 896],
+    [897, 1008],
+    [1008, 897],
   ] as const;
   return [...list, ...others.map(([w, h]): [number, number] => [w, h])];
 }
