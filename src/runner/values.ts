@@ -3,6 +3,7 @@
  * consumer of a value gets the original, every earlier one a copy made when its task is submitted (a queued task is
  * cloned only when it is posted, and by then the original may be gone).
  */
+import * as workerThreads from 'node:worker_threads';
 import type { NodeInputs, NodeOutputs } from '../contracts/node.js';
 import type { PortValue } from '../contracts/ports.js';
 
@@ -38,14 +39,25 @@ export function copyValue<T>(value: T): T {
   return mapViews(value, () => true) as T;
 }
 
+/** Memory that a native library keeps (sharp's pictures): Node 21 and later refuse to move it, where older ones copied. */
+function isHeld(buffer: ArrayBuffer): boolean {
+  const { isMarkedAsUntransferable: held } = workerThreads as {
+    readonly isMarkedAsUntransferable?: (value: object) => boolean;
+  };
+  return held?.(buffer) ?? false;
+}
+
 /**
- * Makes a value safe to transfer: views that show only a part of their buffer (slices, Node's pooled Buffers), and
- * views that share one buffer with another view of the value, get a buffer of their own. The rest is untouched.
+ * Makes a value safe to transfer: views that show only a part of their buffer (slices, Node's pooled Buffers), views
+ * that share one buffer with another view of the value, and views of memory that cannot move get a buffer of their own.
+ * The rest is untouched.
  */
 export function ownBuffers<T>(value: T): T {
   const uses = new Map<ArrayBuffer, number>();
   visitViews(value, (view) => uses.set(view.buffer, (uses.get(view.buffer) ?? 0) + 1));
-  return mapViews(value, (view) => view.byteLength !== view.buffer.byteLength || (uses.get(view.buffer) ?? 0) > 1) as T;
+  const shares = (view: View): boolean =>
+    view.byteLength !== view.buffer.byteLength || (uses.get(view.buffer) ?? 0) > 1;
+  return mapViews(value, (view) => shares(view) || isHeld(view.buffer)) as T;
 }
 
 function mapViews(value: unknown, copies: (view: View) => boolean): unknown {

@@ -1,3 +1,4 @@
+import { markAsUntransferable } from 'node:worker_threads';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { byteSize, copyValue, ownBuffers, transferList, uncloneable } from '../../src/runner/values.js';
@@ -24,6 +25,15 @@ test('a copy shares no memory, whatever the view', () => {
   value.node.fill(0);
   assert.equal(Array.from(copy.part), [2, 3]);
   assert.equal(Array.from(copy.node), [104, 105]);
+});
+
+test('memory that a library keeps for itself is copied before it crosses', () => {
+  const held = new Uint8Array([1, 2, 3]);
+  markAsUntransferable(held.buffer);
+  const own = ownBuffers({ png: held, free: new Uint8Array([4]) });
+  const crossed = structuredClone(own, { transfer: transferList(own) });
+  assert.equal([Array.from(crossed.png), Array.from(crossed.free)], [[1, 2, 3], [4]]);
+  assert.equal(Array.from(held), [1, 2, 3]);
 });
 
 test('each buffer is listed once; empty and shared memory never', () => {

@@ -34,7 +34,9 @@ export function allocate(dtype: DType, count: number): DTypeArray {
 
 /** Wraps an array without copying it. */
 export function ortTensor(dtype: DType, data: DTypeArray, dims: readonly number[]): OrtTensor {
-  return new OrtTensor(dtype as 'float32', data as Float32Array, dims);
+  const tensor = new OrtTensor(dtype as 'float32', data as Float32Array, dims);
+  // Where JavaScript has Float16Array (Node 24), a tensor shows one, in which the runtime's native side sees no bytes.
+  return tensor.data === data ? tensor : Object.defineProperty(tensor, 'data', { value: data });
 }
 
 /** The data of a tensor that ONNX Runtime gave, as the contract has it (newer engines give Float16Array for float16). */
