@@ -20,7 +20,11 @@ const NOUNS: Readonly<Record<string, string>> = {
   null: 'nothing',
 };
 
-const quote = (value: unknown): string => JSON.stringify(value) ?? 'nothing';
+/** JSON has no word for these numbers of YAML, and would call them null. */
+const notFinite = (value: number): string => (Number.isNaN(value) ? '.nan' : value > 0 ? '.inf' : '-.inf');
+
+const quote = (value: unknown): string =>
+  typeof value === 'number' && !Number.isFinite(value) ? notFinite(value) : (JSON.stringify(value) ?? 'nothing');
 
 /** A value as one would write it in a YAML list. */
 const inYaml = (value: unknown): string =>
@@ -82,8 +86,9 @@ export function typeHint(error: SchemaError, node: SourceNode | undefined, schem
     if (types.includes('boolean') && /^(?:no|off|false|0)$/i.test(value)) return 'write false';
     return only;
   }
-  if (types.includes('string')) return `put it in quotes: "${value}"`;
-  if (typeof value === 'number' && types.includes('integer')) return `write ${Math.round(value)}`;
+  if (types.includes('string')) return `put it in quotes: "${typeof value === 'number' ? quote(value) : value}"`;
+  if (typeof value === 'number' && Number.isFinite(value) && types.includes('integer'))
+    return `write ${Math.round(value)}`;
   if (types.includes('boolean') && (value === 0 || value === 1)) return `write ${value === 1}`;
   return only;
 }

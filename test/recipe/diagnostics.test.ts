@@ -311,6 +311,21 @@ test('problems of every phase are reported together, in the order of the text', 
   );
 });
 
+test('numbers that JSON cannot write are called by their names in YAML', async () => {
+  const text = BASE.replace('kind: decode,', 'kind: decode, with: { ctx_len: .nan },').replace(
+    'path: m',
+    'path: -.inf',
+  );
+  const { diagnostics } = await compileText(text, { registry: REGISTRY, file: 'r.yaml' });
+  assert.equal(
+    diagnostics.filter((d) => d.code === 'E_TYPE').map((d) => [d.code, d.message, d.hint]),
+    [
+      ['E_TYPE', 'model.path must be text, not -.inf', 'put it in quotes: "-.inf"'],
+      ['E_TYPE', 'nodes.dec.with.ctx_len must be a whole number, not .nan', undefined],
+    ],
+  );
+});
+
 test('every code of the union has a test', async () => {
   const { readdir, readFile } = await import('node:fs/promises');
   const { join } = await import('node:path');
