@@ -1,4 +1,5 @@
 // The shipped recipe on the shipped model: the runner's own promises, whatever the model answers.
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,7 @@ import { cli } from './fakes/spawn.js';
 const test = suite('main job');
 const dir = mkdtempSync(join(tmpdir(), 'vlm-main-job-'));
 const recipe = join(packageRoot(), 'pipelines', 'internvl.yaml');
+const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 test.after(() => rmSync(dir, { recursive: true, force: true }));
 
 const LONG = ['ctx_len=2048', 'max_new_tokens=1900', 'ignore_eos=true'].flatMap((o) => [
@@ -46,12 +48,19 @@ test('what is streamed is the answer, and the record says the same', async () =>
   const record = JSON.parse(readFileSync(join(out, 'run.json'), 'utf8')) as {
     items: { text: string; generatedIds: number[]; promptIds: number[] }[];
     model: { sha256: Record<string, string> };
+    inputs: { item: number; input: string; sha256: string }[];
   };
   assert.ok(streamed.out.startsWith(record.items[0]?.text ?? '?'), streamed.out);
   assert.ok((record.items[0]?.generatedIds.length ?? 0) > 0);
   for (const file of ['config.json', 'tokenizer.json', 'vision.onnx', 'language.onnx']) {
-    assert.match(record.model.sha256[file] ?? '', /^[0-9a-f]{64}$/);
+    assert.is(record.model.sha256[file], digest(readFileSync(join(packageRoot(), 'models', 'shapes-internvl', file))));
   }
+  // A text input is digested as its UTF-8 bytes.
+  const given = Object.fromEntries(record.inputs.map(({ input, sha256 }) => [input, sha256]));
+  assert.equal(given, {
+    image: digest(readFileSync(join(packageRoot(), 'examples', 'scene.png'))),
+    prompt: digest(Buffer.from('Describe the image.')),
+  });
 });
 
 test('a grounded answer has its boxes on standard output and its picture in the folder', async () => {
