@@ -73,6 +73,17 @@ test('--quiet says nothing else', async () => {
   assert.is(err, '');
 });
 
+test('what ONNX Runtime refuses is told once, by us: no line of its own, no colours', async () => {
+  // More positions than the model has, which validating warns of.
+  const long = ['--set', 'nodes.decode.with.ctx_len=4096', '--input', `prompt=${'circle '.repeat(2200)}`];
+  const ended = await cli([join(packageRoot(), 'pipelines', 'internvl.yaml'), '--quiet', ...long]);
+  assert.is(ended.code, 4, ended.err);
+  assert.match(ended.err, /^error\[DEVICE_FAILED\]/);
+  assert.not.match(ended.err, /\[[EW]:onnxruntime/);
+  assert.not.ok(ended.err.includes('\u001b'));
+  assert.is(ended.out, '');
+});
+
 test('--json is one document with the ledger', async () => {
   const { code, out, err } = await cli([...base, '--json']);
   assert.is(code, 0);

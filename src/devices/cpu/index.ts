@@ -20,6 +20,10 @@ import { CpuSession, type CpuSettings } from './session.js';
 
 forbidOrtTelemetry();
 
+/** ONNX Runtime writes what it also throws to standard error, in colours: only the error that is thrown is ours to show. */
+const LOG_FATAL = 4;
+const LOG_WARNING = 2;
+
 const LEVELS = ['disabled', 'basic', 'extended', 'all'] as const;
 type Level = (typeof LEVELS)[number];
 
@@ -75,6 +79,7 @@ async function load(program: CpuProgram, settings: CpuSettings): Promise<Inferen
     intraOpNumThreads: settings.threads,
     interOpNumThreads: 1,
     graphOptimizationLevel: settings.graphOptimization,
+    logSeverityLevel: process.env['VLM_RUN_DEBUG'] === '1' ? LOG_WARNING : LOG_FATAL,
   };
   try {
     // A link, as in a model cache, leads out of its folder, which ONNX Runtime does not follow for weights.
