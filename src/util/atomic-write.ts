@@ -105,14 +105,23 @@ export function writeFileAtomicSync(path: string, data: string | Uint8Array): vo
     writeFileSync(part, data, { flag: 'wx' });
     renameSync(part, place.path);
   } catch (error) {
-    if (part !== undefined) rmSync(part, { force: true });
+    if (part !== undefined) removeIfThere(part);
     throw unwritable(path, error);
+  }
+}
+
+/** Newer Node throws where a parent is a file, `force` or not: then there is nothing to remove. */
+function removeIfThere(part: string): void {
+  try {
+    rmSync(part, { force: true });
+  } catch {
+    // What matters is why it was to be removed.
   }
 }
 
 /** Before the process is ended by force: what is being written (in this folder, or anywhere) leaves nothing half. */
 export function giveUpWrites(folder?: string): void {
-  for (const part of parts) if (folder === undefined || dirname(part) === folder) rmSync(part, { force: true });
+  for (const part of parts) if (folder === undefined || dirname(part) === folder) removeIfThere(part);
 }
 
 /** Whether `writeFileAtomic` will find its place: asked before hours of work. Throws OUTPUT_UNWRITABLE. */
