@@ -1,7 +1,7 @@
 /** vlm-run graph FILE: the recipe as a Mermaid diagram. */
 import { Command } from 'commander';
 import type { Plan, Reference } from '../../contracts/recipe.js';
-import type { Io } from '../io.js';
+import { harmless, type Io } from '../io.js';
 import { addRecipeOptions, compileAndTell, type RecipeFlags } from '../recipe-options.js';
 
 export function graphCommand(io: Io): Command {
@@ -23,33 +23,71 @@ Examples:
     });
 }
 
-/** Ids are prefixed so that no name of a recipe is a word of Mermaid ("end"). */
+/** Of a description, so that a box stays a box. */
+const MAX_LABEL = 160;
+
 export function mermaid(plan: Plan): string {
-  const source = (ref: Reference): string => (ref.from === 'input' ? `in_${id(ref.name)}` : `n_${id(ref.node)}`);
+  const { input, node: box, output } = idsOf(plan);
+  const source = (ref: Reference): string => (ref.from === 'input' ? input(ref.name) : box(ref.node));
   const used = new Set<string>();
   for (const node of plan.nodes) for (const ref of Object.values(node.inputs)) used.add(source(ref));
-  for (const output of Object.values(plan.outputs)) used.add(source(output.ref));
+  for (const { ref } of Object.values(plan.outputs)) used.add(source(ref));
   const lines = ['graph LR'];
   for (const { name } of Object.values(plan.inputs)) {
-    if (used.has(`in_${id(name)}`)) lines.push(`  in_${id(name)}[/"${label(name)}"/]`);
+    if (used.has(input(name))) lines.push(`  ${input(name)}[/"${label(name)}"/]`);
   }
   for (const node of plan.nodes) {
-    const device = node.device === null ? '' : `<br/>${label(node.device)}`;
-    const note = node.description === undefined ? '' : `<br/>${label(node.description)}`;
-    lines.push(`  n_${id(node.name)}["${label(node.name)}${device}${note}"]`);
+    const rows = [node.name, node.device ?? '', node.description ?? ''].map(label).filter((row) => row !== '');
+    lines.push(`  ${box(node.name)}["${rows.join('<br/>')}"]`);
   }
-  for (const name of Object.keys(plan.outputs)) lines.push(`  out_${id(name)}[/"${label(name)}"/]`);
+  for (const name of Object.keys(plan.outputs)) lines.push(`  ${output(name)}[/"${label(name)}"/]`);
   for (const node of plan.nodes) {
     for (const [port, ref] of Object.entries(node.inputs)) {
-      lines.push(`  ${source(ref)} -->|${label(ref.from === 'node' ? ref.port : port)}| n_${id(node.name)}`);
+      lines.push(`  ${source(ref)} -->${words(ref.from === 'node' ? ref.port : port)} ${box(node.name)}`);
     }
   }
   for (const [name, { ref }] of Object.entries(plan.outputs)) {
-    lines.push(`  ${source(ref)} -->${ref.from === 'node' ? `|${label(ref.port)}|` : ''} out_${id(name)}`);
+    lines.push(`  ${source(ref)} -->${words(ref.from === 'node' ? ref.port : '')} ${output(name)}`);
   }
   return `${lines.join('\n')}\n`;
 }
 
-const id = (name: string): string => name.replace(/[^A-Za-z0-9_]/g, '_');
-/** Nothing in a label may end it, begin markup, or be read as an entity. */
-const label = (name: string): string => name.replace(/["|<>`#\s]+/g, ' ').trim();
+type IdOf = (name: string) => string;
+
+/** Ids are prefixed, so that no name of a recipe is a word of Mermaid ("end"). A "-" may be part of an arrow there. */
+function idsOf(plan: Plan): { readonly input: IdOf; readonly node: IdOf; readonly output: IdOf } {
+  const taken = new Set<string>();
+  const ids = (prefix: string, names: readonly string[]): IdOf => {
+    const known = new Map<string, string>();
+    for (const name of names) {
+      const plain = `${prefix}_${name.replace(/[^A-Za-z0-9_]/g, '_')}`;
+      let id = plain;
+      for (let n = 2; taken.has(id); n++) id = `${plain}_${n}`;
+      taken.add(id);
+      known.set(name, id);
+    }
+    return (name) => known.get(name) ?? name;
+  };
+  return {
+    input: ids('in', Object.keys(plan.inputs)),
+    node: ids(
+      'n',
+      plan.nodes.map(({ name }) => name),
+    ),
+    output: ids('out', Object.keys(plan.outputs)),
+  };
+}
+
+/** Of an arrow: ports of a node of one's own may have any name, and brackets need quotes. */
+function words(port: string): string {
+  const text = label(port);
+  if (text === '') return '';
+  return /^\w+$/.test(text) ? `|${text}|` : `|"${text}"|`;
+}
+
+/** Nothing in a label may end it, begin markup, be read as an entity, or steer the terminal that it is printed on. */
+function label(text: string): string {
+  const plain = harmless(text.replace(/["|<>`#\s\u0085]+|&(?=\w+;)/g, ' ')).trim();
+  const letters = [...plain];
+  return letters.length > MAX_LABEL ? `${letters.slice(0, MAX_LABEL - 1).join('')}…` : plain;
+}
