@@ -9,6 +9,7 @@ import { type CardLoad, loadCards } from '../devices/ai100/planner/cards.js';
 import { chooseTiles, tilesOf, wastePercent } from '../devices/ai100/planner/tiles.js';
 import { type PlannedStep, planPromptCalls } from '../generation/call-plan.js';
 import { itemsPerCall, tilesPerCall } from '../nodes/encode/grouping.js';
+import { longestAnswer } from '../runner/fit.js';
 import { promptOf, type ShapePlan } from '../runner/shape-plan.js';
 import { type CompileJob, describeJob } from './compile.js';
 import type { GivenProgram } from './given-programs.js';
@@ -243,7 +244,7 @@ function languageCalls(
   } = planPromptCalls(description, prompt.promptTokens, {
     prefillSeqLen: typeof limit === 'number' ? limit : 128,
     ctxLen: decode.ctxLen,
-    newTokens: decode.maxNewTokens,
+    newTokens: longestAnswer(decode),
     rows,
     vision: prompt.visionTokens > 0,
   });

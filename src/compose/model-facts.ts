@@ -18,7 +18,8 @@ export function modelWarnings(plan: Plan, sources: Compilation['sources']): read
   return facts === null ? [] : checkAgainstModel(plan, facts, sources);
 }
 
-function modelFacts({ model }: Plan): ModelFacts | null {
+/** Null where no folder is named, there is none, or its config.json cannot be read. */
+export function modelFacts({ model }: Pick<Plan, 'model'>): ModelFacts | null {
   if (model.path === undefined) return null;
   const read = (file: string): Json | null => readObject(join(model.path ?? '', file));
   const config = read('config.json');

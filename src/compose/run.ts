@@ -16,6 +16,7 @@ import { lockFileOf } from '../share/format.js';
 import { checkWritable, writeFileAtomic } from '../util/atomic-write.js';
 import { packageRoot } from '../util/package-root.js';
 import { exclusiveLanes } from './exclusive-lanes.js';
+import { modelFacts } from './model-facts.js';
 
 export interface ComposedRunOptions {
   readonly items: readonly LoadedInputs[];
@@ -207,9 +208,11 @@ function runWith(
 
 /** Looks at every prompt; one that does not fit is refused with values that do, for which the model is asked. */
 function fitVerifier(onEvent: ComposedRunOptions['onEvent']): NonNullable<RunPlanOptions['verify']> {
+  let facts: ReturnType<typeof modelFacts> | undefined;
   return async (plan, node, outputs) => {
     try {
-      for (const message of verifyFit(plan, node, outputs)) {
+      if (facts === undefined) facts = modelFacts(plan);
+      for (const message of verifyFit(plan, node, outputs, undefined, facts?.maxPositions)) {
         onEvent?.({ type: 'notice', message: `warning: ${message}` });
       }
     } catch (error) {

@@ -2,10 +2,14 @@
 import type { ProgramDescription } from '../contracts/device.js';
 import { VlmError } from '../contracts/errors.js';
 import { imageTokens, languagePorts, visionProblem } from './feeds.js';
-import type { GenerationRequest } from './types.js';
+import type { GenerationOptions, GenerationRequest } from './types.js';
 
 /** The reason why a prompt cannot be generated from, or null. */
-export function checkRequest(request: GenerationRequest, program: ProgramDescription, ctxLen: number): VlmError | null {
+export function checkRequest(
+  request: GenerationRequest,
+  program: ProgramDescription,
+  { ctxLen, maxPositions = Number.POSITIVE_INFINITY }: Pick<GenerationOptions, 'ctxLen' | 'maxPositions'>,
+): VlmError | null {
   const { ids, imageTokenId, vision } = request;
   if (ids.length === 0) {
     return new VlmError('PROMPT_TOO_LONG', {
@@ -21,6 +25,14 @@ export function checkRequest(request: GenerationRequest, program: ProgramDescrip
       expected: `at most ${ctxLen} tokens (ctx_len)`,
       received: `${ids.length} tokens`,
       hint: `raise ctx_len to ${ids.length + 1} or more, or use fewer image tiles`,
+    });
+  }
+  if (ids.length > maxPositions) {
+    return new VlmError('PROMPT_TOO_LONG', {
+      what: 'A prompt is longer than the model can take',
+      expected: `at most ${maxPositions} tokens: the model knows no further positions`,
+      received: `${ids.length} tokens`,
+      hint: 'give fewer images, fewer image tiles or a shorter prompt',
     });
   }
   const wanted = imageTokens(ids, imageTokenId);

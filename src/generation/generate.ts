@@ -36,7 +36,7 @@ export async function generate(
   if (requests.length === 0) return [];
   const program = session.describe();
   for (const request of requests) {
-    const problem = checkRequest(request, program, options.ctxLen);
+    const problem = checkRequest(request, program, options);
     if (problem !== null) throw problem;
   }
   const batch = chooseBatch(program, requests.length, options.ctxLen);

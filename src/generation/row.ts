@@ -38,7 +38,8 @@ export class Row {
     this.#eos = new Set(options.ignoreEos === true ? [] : (options.eosTokenIds ?? []));
     this.#ends = new Set(options.stopTokenIds ?? []);
     // The last token needs no slot: prompt and answer together hold one more token than the cache has slots.
-    const most = Math.min(options.maxNewTokens, options.ctxLen - ids.length + 1);
+    const slots = Math.min(options.ctxLen, options.maxPositions ?? options.ctxLen);
+    const most = Math.min(options.maxNewTokens, slots - ids.length + 1);
     this.#ids = new Int32Array(most);
     this.#margins = options.recordMargins === true ? new Float32Array(most) : null;
     this.#text =

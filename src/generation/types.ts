@@ -41,6 +41,8 @@ export interface GenerationOptions {
   /** Most prompt tokens of one call. */
   readonly prefillSeqLen: number;
   readonly ctxLen: number;
+  /** Positions of the model, where they may be fewer than `ctxLen`: programs read tables that end there. */
+  readonly maxPositions?: number;
   readonly maxNewTokens: number;
   readonly sampling?: SamplingOptions;
   /** Ids that end a sequence; ignored with `ignoreEos`. */

@@ -29,7 +29,7 @@ const RULES: readonly Rule[] = [
       above(value, maxPositions)
         ? {
             message: `ctx_len is ${value}, the model knows ${maxPositions} positions`,
-            hint: `answers past position ${maxPositions} are unreliable: use at most ${maxPositions}`,
+            hint: `an answer ends there: use at most ${maxPositions}, the rest of the cache stays empty`,
           }
         : null,
   },

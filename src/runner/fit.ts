@@ -17,6 +17,8 @@ export interface SizedPrompt extends PromptIds {
 export interface PlannedDecode {
   readonly node: string;
   readonly ctxLen: number;
+  /** Positions of the model, where they are fewer than `ctxLen`: the answer ends there. */
+  readonly positions?: number;
   readonly maxNewTokens: number;
   readonly batchSize: number;
   readonly prefillChunks: readonly number[];
@@ -35,25 +37,41 @@ export function numberOf(node: PlanNode, option: string, otherwise: number): num
   return typeof value === 'number' ? value : otherwise;
 }
 
-/** Throws PLAN_DOES_NOT_FIT when the prompt leaves no slot for an answer. */
-export function checkFit(decode: PlanNode, prompt: SizedPrompt, maker?: PromptMaker): PlannedDecode {
+/**
+ * Throws PLAN_DOES_NOT_FIT when the prompt leaves no slot for an answer, or no position of the model. `positions`:
+ * those of the model where no maker tells them.
+ */
+export function checkFit(
+  decode: PlanNode,
+  prompt: SizedPrompt,
+  maker?: PromptMaker,
+  positions = maker?.model.family.maxPositions ?? Number.POSITIVE_INFINITY,
+): PlannedDecode {
   const ctxLen = numberOf(decode, 'ctx_len', 1024);
+  const slots = Math.min(ctxLen, positions);
   const promptTokens = prompt.ids.length;
-  if (promptTokens + 1 > ctxLen) throw doesNotFit(decode, ctxLen, prompt, maker);
+  if (promptTokens + 1 > slots) throw doesNotFit(decode, { ctxLen, positions }, prompt, maker);
   return {
     node: decode.name,
     ctxLen,
+    ...(slots < ctxLen ? { positions } : {}),
     maxNewTokens: numberOf(decode, 'max_new_tokens', 64),
     batchSize: numberOf(decode, 'batch_size', 1),
     prefillChunks: chunkLengths(prompt, numberOf(decode, 'prefill_seq_len', promptTokens)),
-    roomForAnswer: ctxLen - promptTokens,
+    roomForAnswer: slots - promptTokens,
   };
+}
+
+/** Most tokens of an answer: its last one needs no slot. */
+export function longestAnswer(d: PlannedDecode): number {
+  return Math.min(d.maxNewTokens, d.roomForAnswer + 1);
 }
 
 /** What a decode node says of an answer that may be cut off; null when there is room enough. */
 export function shortRoom(d: PlannedDecode): string | null {
-  return d.roomForAnswer < d.maxNewTokens
-    ? `node "${d.node}": the answer ends after ${d.roomForAnswer} tokens, before max_new_tokens ${d.maxNewTokens}`
+  const most = longestAnswer(d);
+  return most < d.maxNewTokens
+    ? `node "${d.node}": the answer ends after ${most} tokens, before max_new_tokens ${d.maxNewTokens}`
     : null;
 }
 
@@ -72,6 +90,7 @@ export function verifyFit(
   node: PlanNode,
   outputs: NodeOutputs,
   model?: PromptMaker['model'],
+  positions = model?.family.maxPositions,
 ): readonly string[] {
   const warnings: string[] = [];
   const values = Object.entries(outputs);
@@ -80,37 +99,54 @@ export function verifyFit(
   for (const [port, value] of values) {
     if (value.kind !== 'tokens') continue;
     for (const decode of decodesOf(plan, node, port)) {
-      warnings.push(shortRoom(checkFit(decode, { ...value, images }, maker)) ?? '');
+      warnings.push(shortRoom(checkFit(decode, { ...value, images }, maker, positions)) ?? '');
     }
   }
   return warnings.filter((warning) => warning !== '');
 }
 
-function doesNotFit(decode: PlanNode, ctxLen: number, prompt: SizedPrompt, maker?: PromptMaker): VlmError {
+interface Limits {
+  readonly ctxLen: number;
+  /** Of the model; Infinity when they are not known. */
+  readonly positions: number;
+}
+
+function doesNotFit(decode: PlanNode, limits: Limits, prompt: SizedPrompt, maker?: PromptMaker): VlmError {
   const { ids, images } = prompt;
+  const { ctxLen, positions } = limits;
   const given = decode.given.includes('ctx_len');
   const location = decode.optionLocations['ctx_len'] ?? decode.location;
   const vision = images.reduce((n, image) => n + image.visionTokens, 0);
   const tiles = images.reduce((n, image) => n + image.tiles, 0);
+  const [what, limit] =
+    positions < ctxLen
+      ? [
+          `The prompt of node "${decode.name}" is longer than the model can take`,
+          `the model knows ${positions} positions`,
+        ]
+      : [
+          `The prompt does not fit ctx_len of node "${decode.name}"`,
+          `ctx_len is ${ctxLen}${given ? '' : ' (the default)'}`,
+        ];
   return new VlmError('PLAN_DOES_NOT_FIT', {
-    what: `The prompt does not fit ctx_len of node "${decode.name}"`,
-    expected: `at most ${ctxLen - 1} prompt tokens: ctx_len is ${ctxLen}${given ? '' : ' (the default)'} and the answer needs a slot`,
+    what,
+    expected: `at most ${Math.min(ctxLen, positions) - 1} prompt tokens: ${limit} and the answer needs ${positions < ctxLen ? 'one' : 'a slot'}`,
     received: `${ids.length} tokens${vision > 0 ? `, ${vision} of them for ${tiles} tiles of ${images.length} image${images.length === 1 ? '' : 's'}` : ''}`,
     where: `nodes.${decode.name}.with.ctx_len`,
-    hint: remedies(decode, ctxLen, prompt, maker),
+    hint: remedies(decode, limits, prompt, maker),
     ...(location === undefined ? {} : { location }),
   });
 }
 
-function remedies(decode: PlanNode, ctxLen: number, prompt: SizedPrompt, maker?: PromptMaker): string {
+function remedies(decode: PlanNode, limits: Limits, prompt: SizedPrompt, maker?: PromptMaker): string {
   const promptTokens = prompt.ids.length;
-  const most = maker?.model.family.maxPositions ?? Number.POSITIVE_INFINITY;
+  const { ctxLen, positions: most } = limits;
   const whole = promptTokens + numberOf(decode, 'max_new_tokens', 64);
   const found: string[] = [];
   if (promptTokens < most) {
     found.push(`ctx_len of at least ${promptTokens + 1}${whole <= most ? ` (${whole} for a whole answer)` : ''}`);
   }
-  const tiles = maker === undefined ? null : fittingTiles(maker, prompt, ctxLen - 1);
+  const tiles = maker === undefined ? null : fittingTiles(maker, prompt, Math.min(ctxLen, most) - 1);
   if (maker !== undefined && tiles !== null) found.push(`max_tiles of at most ${tiles}${placeOf(maker.node)}`);
   if (found.length > 0) return `nearest values that fit: ${found.join(', or ')}`;
   return `the model itself takes at most ${most} tokens: give fewer images or a shorter prompt`;

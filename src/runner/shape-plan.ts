@@ -11,7 +11,7 @@ import type { Plan, PlanNode, Reference } from '../contracts/recipe.js';
 import { BYTES_PER_ELEMENT } from '../contracts/tensor.js';
 import { preparePromptSize } from '../prompt/prepare.js';
 import type { PromptIds } from '../util/prefill-chunks.js';
-import { checkFit, numberOf, type PlannedDecode, shortRoom } from './fit.js';
+import { checkFit, longestAnswer, numberOf, type PlannedDecode, shortRoom } from './fit.js';
 import type { RunItem } from './item.js';
 import { laneOf } from './lanes.js';
 
@@ -240,7 +240,7 @@ function languageCalls(
     times,
     shapes: { input_ids: [rows, length], position_ids: [rows, length], vision_embeds: vision },
   });
-  const steps = Math.min(decode.maxNewTokens, decode.roomForAnswer) - 1;
+  const steps = longestAnswer(decode) - 1;
   return [
     ...[...sizes].map(([size, times]) => call('prefill', times, 1, size)),
     ...(steps > 0 ? [call('decode, at most', steps, batchSize, 1)] : []),

@@ -70,6 +70,9 @@ test('the context limit ends a row with the last token that needed no slot', asy
     const [r] = await generate(session, [goldenRequest(at(2))], { ...options, ctxLen });
     assert.is(r?.finish, 'context');
     assert.equal(Array.from(r?.ids ?? []), at(2).tokens.slice(0, ctxLen - 13 + 1));
+    // The model’s positions end a row in the same way, however long the cache is.
+    const [few] = await generate(session, [goldenRequest(at(2))], { ...options, maxPositions: ctxLen });
+    assert.equal([few?.finish, few?.ids], ['context', r?.ids]);
   }
 });
 
@@ -164,17 +167,25 @@ test('a row that has filled its cache stays inside it while another row goes on'
 test('prompts that cannot run are told before any call', async () => {
   const program = session.describe();
   const good = goldenRequest(at(2));
-  assert.is(checkRequest(good, program, golden.ctx), null);
-  assert.is(checkRequest({ ...good, ids: new Int32Array(0), vision: null }, program, 8)?.code, 'PROMPT_TOO_LONG');
-  assert.is(checkRequest(good, program, 12)?.code, 'PROMPT_TOO_LONG');
-  assert.is(checkRequest({ ...good, vision: null }, program, golden.ctx)?.code, 'IMAGE_TOKENS_MISMATCH');
-  assert.is(checkRequest({ ...good, ids: Int32Array.of(1) }, program, golden.ctx)?.code, 'IMAGE_TOKENS_MISMATCH');
+  assert.is(checkRequest(good, program, { ctxLen: golden.ctx }), null);
+  assert.is(
+    checkRequest({ ...good, ids: new Int32Array(0), vision: null }, program, { ctxLen: 8 })?.code,
+    'PROMPT_TOO_LONG',
+  );
+  assert.is(checkRequest(good, program, { ctxLen: 12 })?.code, 'PROMPT_TOO_LONG');
+  const few = { ctxLen: golden.ctx, maxPositions: good.ids.length - 1 };
+  assert.is(checkRequest(good, program, few)?.code, 'PROMPT_TOO_LONG');
+  assert.is(checkRequest({ ...good, vision: null }, program, { ctxLen: golden.ctx })?.code, 'IMAGE_TOKENS_MISMATCH');
+  assert.is(
+    checkRequest({ ...good, ids: Int32Array.of(1) }, program, { ctxLen: golden.ctx })?.code,
+    'IMAGE_TOKENS_MISMATCH',
+  );
   const narrow = { dtype: 'float32', dims: [4, 3], data: new Float32Array(12) } as const;
-  assert.is(checkRequest({ ...good, vision: narrow }, program, golden.ctx)?.code, 'TENSOR_INVALID');
+  assert.is(checkRequest({ ...good, vision: narrow }, program, { ctxLen: golden.ctx })?.code, 'TENSOR_INVALID');
   const fixed = await cpuDriver.inspect({ role: 'language', path: fixture('language-half.onnx') }, { kind: 'cpu' });
   const many = { dtype: 'float32', dims: [13, 16], data: new Float32Array(208) } as const;
   const long = { ...good, ids: new Int32Array(13).fill(golden.imageToken), vision: many };
-  assert.is(checkRequest(long, fixed, golden.ctx)?.code, 'SHAPE_NOT_ALLOWED');
+  assert.is(checkRequest(long, fixed, { ctxLen: golden.ctx })?.code, 'SHAPE_NOT_ALLOWED');
   assert.equal(await generate(session, [], options), []);
 });
 

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { VlmError } from '../../src/contracts/errors.js';
 import type { ImageInfo } from '../../src/contracts/ports.js';
 import type { PlanNode } from '../../src/contracts/recipe.js';
-import { checkFit, type PromptMaker, type SizedPrompt, verifyFit } from '../../src/runner/fit.js';
+import { checkFit, type PromptMaker, type SizedPrompt, shortRoom, verifyFit } from '../../src/runner/fit.js';
 import { fakePlan, runFake, text } from './fakes/plans.js';
 
 const test = suite('fit');
@@ -114,6 +114,27 @@ test('a context that the model does not have is not offered', () => {
   };
   assert.is(hint(4096), 'the model itself takes at most 4096 tokens: give fewer images or a shorter prompt');
   assert.is(hint(4095), 'nearest values that fit: ctx_len of at least 4096');
+});
+
+test('a prompt longer than the model’s positions is refused whatever ctx_len is; an answer ends with them', () => {
+  assert.throws(
+    () => checkFit(sayOf(8192), sized(4096), maker()),
+    (e: unknown) => {
+      assert.instance(e, VlmError);
+      const { code, details } = e as VlmError;
+      assert.is(code, 'PLAN_DOES_NOT_FIT');
+      assert.match(details.expected ?? '', 'at most 4095 prompt tokens: the model knows 4096 positions');
+      assert.equal(details.location, { file: 'fake.yaml', line: 101, column: 5 });
+      assert.match(details.hint ?? '', 'fewer images or a shorter prompt');
+      return true;
+    },
+  );
+  const fits = checkFit(sayOf(8192), sized(4093), maker());
+  assert.equal([fits.positions, fits.roomForAnswer], [4096, 3]);
+  assert.match(shortRoom(fits) ?? '', 'ends after 4 tokens');
+  assert.is(checkFit(sayOf(4096), sized(4000), maker()).positions, undefined);
+  assert.throws(() => checkFit(sayOf(8192), sized(100), undefined, 100));
+  assert.is(checkFit(sayOf(8192), sized(100)).roomForAnswer, 8092);
 });
 
 const verify = async (...args: Parameters<typeof verifyFit>) => void verifyFit(...args);

@@ -66,7 +66,7 @@ export function planText(plan: ShapePlan & { readonly cards?: CardPlan | null },
   for (const d of plan.decodes) {
     row(
       d.node,
-      `prefill ${d.prefillChunks.join(' + ')} · ctx_len ${d.ctxLen} leaves ${d.roomForAnswer} for the answer`,
+      `prefill ${d.prefillChunks.join(' + ')} · ${d.positions === undefined ? `ctx_len ${d.ctxLen} leaves` : `${d.positions} positions of the model leave`} ${d.roomForAnswer} for the answer`,
     );
   }
   for (const call of plan.calls) {

@@ -7,7 +7,8 @@ import type {
   ResampleFilter,
 } from '../../contracts/family.js';
 import { cacheElements } from '../shared/cache.js';
-import { readCount, readNumber, type Section } from '../shared/read.js';
+import { maxPositionsOf } from '../shared/positions.js';
+import { readCount, type Section } from '../shared/read.js';
 import { internvlLayout } from './geometry.js';
 import { visionInputs, visionRows } from './programs.js';
 
@@ -68,7 +69,7 @@ export function sharedTraits(
     hiddenSize,
     textLayers: readCount(text, 'num_hidden_layers'),
     ...cacheElements(text),
-    maxPositions: readCount(text, 'max_position_embeddings'),
+    maxPositions: maxPositionsOf(text),
     expandImage: (image) => `${tokens.start}${tokens.context.repeat(image.visionTokens)}${tokens.end}`,
     visionInputs,
     visionRows: (embeds, images) => visionRows(embeds, images, hiddenSize),
@@ -81,6 +82,6 @@ export function textFacts(text: Section): Readonly<Record<string, string | numbe
     'text model': typeof type === 'string' ? type : 'unknown',
     'text layers': readCount(text, 'num_hidden_layers'),
     'hidden size': readCount(text, 'hidden_size'),
-    'longest prompt and answer': readNumber(text, 'max_position_embeddings'),
+    'longest prompt and answer': maxPositionsOf(text),
   };
 }

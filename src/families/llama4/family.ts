@@ -3,6 +3,7 @@ import { VlmError } from '../../contracts/errors.js';
 import type { Family, FamilyModel, ModelFiles } from '../../contracts/family.js';
 import { cacheElements } from '../shared/cache.js';
 import { processorSection } from '../shared/image-processor.js';
+import { maxPositionsOf } from '../shared/positions.js';
 import { readCount, readNumber, readSection, readSide, type Section } from '../shared/read.js';
 import { addedTokenId, endIds } from '../shared/tokens.js';
 import { llama4Layout, type Tiling } from './geometry.js';
@@ -30,7 +31,7 @@ function configure(files: ModelFiles): FamilyModel {
   const tiling: Tiling = { tileSize, tokensPerTile, maxTiles, resizeToMaxCanvas, filter };
   const hiddenSize = readCount(text, 'hidden_size');
   const textLayers = readCount(text, 'num_hidden_layers');
-  const maxPositions = readCount(text, 'max_position_embeddings');
+  const maxPositions = maxPositionsOf(text);
   const chunk = readCount(text, 'attention_chunk_size', ATTENTION_CHUNK);
   return {
     family: 'llama4',

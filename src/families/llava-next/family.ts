@@ -4,6 +4,7 @@ import { VlmError } from '../../contracts/errors.js';
 import type { Family, FamilyModel, GeometryOptions, ModelFiles } from '../../contracts/family.js';
 import { cacheElements } from '../shared/cache.js';
 import { processorSection } from '../shared/image-processor.js';
+import { maxPositionsOf } from '../shared/positions.js';
 import { readCount, readNumber, readSection, readText, type Section } from '../shared/read.js';
 import { endIds, namedToken } from '../shared/tokens.js';
 import { type Anyres, anyresLayout } from './geometry.js';
@@ -48,7 +49,7 @@ function configure(files: ModelFiles): FamilyModel {
         'text model': typeof type === 'string' ? type : 'unknown',
         'text layers': readCount(text, 'num_hidden_layers'),
         'hidden size': hiddenSize,
-        'longest prompt and answer': readNumber(text, 'max_position_embeddings'),
+        'longest prompt and answer': maxPositionsOf(text),
       },
       normalization: processor.normalization,
       imageToken: token,
@@ -56,7 +57,7 @@ function configure(files: ModelFiles): FamilyModel {
       hiddenSize,
       textLayers: readCount(text, 'num_hidden_layers'),
       ...cacheElements(text),
-      maxPositions: readCount(text, 'max_position_embeddings'),
+      maxPositions: maxPositionsOf(text),
       eosTokenIds: endIds(files, config, text),
       expandImage: (image) => token.repeat(image.visionTokens),
       // The folder's own template places images and system message.

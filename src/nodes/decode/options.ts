@@ -41,6 +41,7 @@ export function generationOptions(options: DecodeOptions, { family, text }: Mode
   return {
     prefillSeqLen,
     ctxLen,
+    maxPositions: family.maxPositions,
     maxNewTokens,
     sampling,
     stop,

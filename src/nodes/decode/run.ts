@@ -22,12 +22,13 @@ interface Work {
 export async function run(items: readonly NodeInputs[], context: NodeContext): Promise<readonly ItemResult[]> {
   const [model, session] = await Promise.all([context.model(), context.program()]);
   const options = decodeOptions(context.options);
+  const generation = generationOptions(options, model);
   const program = session.describe();
   const results: (ItemResult | undefined)[] = items.map(() => undefined);
   const work: Work[] = [];
   for (const [index, item] of items.entries()) {
     const request = requestOf(item);
-    const problem = checkRequest(request, program, options.ctxLen);
+    const problem = checkRequest(request, program, generation);
     if (problem === null) work.push({ index, request });
     else results[index] = { ok: false, error: problem.toData() };
   }
