@@ -4,6 +4,7 @@
  */
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { buildNativeCommand } from '../util/native-parts.js';
 import { packageRoot } from '../util/package-root.js';
 import type { AxisWeights } from './filters.js';
 import { type ResampleKernels, typescriptKernels } from './resample.js';
@@ -50,7 +51,7 @@ interface Addon {
 
 export interface LoadOptions {
   /** Told once per process why TypeScript is used instead of the addon. */
-  readonly notice?: (message: string) => void;
+  readonly notice?: (message: string, reason: string) => void;
   /** Another place of the binary (tests). */
   readonly path?: string;
 }
@@ -76,7 +77,7 @@ export function loadKernels(options: LoadOptions = {}): LoadedKernels {
   if (options.path === undefined) loaded = fallback;
   if (!noticed && result !== '' && options.notice !== undefined) {
     noticed = true;
-    options.notice(`Images are resized in TypeScript (same pixels, slower): ${result}`);
+    options.notice(`Images are resized in TypeScript (same pixels, slower): ${result}`, result);
   }
   return fallback;
 }
@@ -86,11 +87,11 @@ function tryNative(path: string): LoadedKernels | string {
   if (process.env['VLM_RUN_NO_NATIVE'] === '1') return '';
   try {
     const addon: unknown = createRequire(import.meta.url)(path);
-    if (!isAddon(addon)) return 'the native part is of another version; run `npm run build:native`';
+    if (!isAddon(addon)) return `the native part is of another version; run ${buildNativeCommand()}`;
     return { kernels: wrap(addon), label: `native (${addon.isa})` };
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    if (code === 'MODULE_NOT_FOUND') return 'the native part is not built; run `npm run build:native`';
+    if (code === 'MODULE_NOT_FOUND') return `the native part is not built; run ${buildNativeCommand()}`;
     return `the native part does not load (${error instanceof Error ? error.message : String(error)})`;
   }
 }

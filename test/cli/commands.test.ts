@@ -192,7 +192,12 @@ test('devices lists every kind, cards as unavailable with the reason', async () 
   const card = devices.find((d) => d.kind === 'ai100');
   assert.is(card?.status, 'unavailable');
   assert.ok((card?.summary.length ?? 0) > 20);
-  assert.match((await cli(['devices'])).out, /^cpu\s+ready/m);
+  assert.match((await cli(['devices'])).out, /^cpu\s+ready[\s\S]*^native {3}images resized: [\s\S]*freed memory: /m);
+  const plain = await cli(['devices'], { env: { VLM_RUN_NO_NATIVE: '1' } });
+  assert.match(
+    plain.out,
+    /images resized: in TypeScript \(same pixels, slower\)\n.*freed memory: as the C library does it/,
+  );
 });
 
 test('init writes a recipe that validates, from anywhere, and never over another', async () => {

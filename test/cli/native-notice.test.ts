@@ -28,6 +28,16 @@ test('without the native part a run says so once, and answers the same', () => {
       env: { ...process.env, VLM_RUN_NO_NATIVE: '1' },
     });
     assert.not.match(asked.stderr, 'TypeScript');
+    // This project is not npm's for the copy: the advice names the folder. `devices` says both parts that are missing.
+    const build = `npm --prefix ${dir} run build:native`;
+    assert.match(without.stderr, build);
+    const devices = spawnSync(process.execPath, [join(dir, 'bin', 'vlm-run.js'), 'devices'], {
+      encoding: 'utf8',
+      env: { ...process.env, VLM_RUN_NO_NATIVE: '' },
+    });
+    assert.match(devices.stdout, `images resized: in TypeScript (same pixels, slower): the native part is not built`);
+    assert.match(devices.stdout, 'freed memory: handed back to the system (decoding is slower): the native part');
+    assert.is(devices.stdout.split(build).length - 1, process.platform === 'linux' ? 3 : 2, devices.stdout);
     assert.ok(without.stdout.trim().length > 0);
     assert.is(without.stdout, asked.stdout);
   } finally {

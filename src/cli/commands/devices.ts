@@ -18,10 +18,12 @@ Examples:
     .action(async (flags: { readonly json?: boolean }) => {
       const devices = await listDevices();
       if (flags.json === true) {
-        io.out(`${JSON.stringify({ ok: true, devices }, null, 2)}\n`);
+        io.out(`${JSON.stringify({ ok: true, devices, native: await nativeParts() }, null, 2)}\n`);
         return;
       }
       for (const device of devices) io.out(deviceLine(device));
+      const { images, freedMemory } = await nativeParts();
+      io.out(`native   images resized: ${images}\n${' '.repeat(9)}freed memory: ${freedMemory}\n`);
     });
 }
 
@@ -36,6 +38,20 @@ export async function listDevices(): Promise<readonly DeviceInfo[]> {
     }),
   );
   return lists.flat();
+}
+
+/** Parts in native code that only make things faster; where one is missing, what to do about it. */
+async function nativeParts(): Promise<{ readonly images: string; readonly freedMemory: string }> {
+  const [{ loadKernels }, { freedMemory }] = await Promise.all([
+    import('../../image/native.js'),
+    import('../../util/native-memory.js'),
+  ]);
+  let why = '';
+  const { label } = loadKernels({ notice: (_, reason) => (why = `: ${reason}`) });
+  return {
+    images: label === 'typescript' ? `in TypeScript (same pixels, slower)${why}` : label,
+    freedMemory: freedMemory(),
+  };
 }
 
 /** A kind that cannot be listed is one device that is not available, with the reason. */

@@ -8,6 +8,7 @@ import type {
   ProgramSource,
 } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
+import { buildNativeCommand } from '../../util/native-parts.js';
 import { type CardProgram, describeProgram, isEmulatedFile, qpcFile } from './description.js';
 import type { EmulatorExecutor } from './emulator/control.js';
 import { decodeIoDesc } from './io-desc.js';
@@ -156,7 +157,7 @@ async function startExecutor(): Promise<EmulatorExecutor> {
     throw VlmError.wrap(cause, 'DEVICE_UNAVAILABLE', {
       what: 'The emulated card cannot be started',
       received: cause instanceof Error ? cause.message : String(cause),
-      hint: 'run `npm run build:native`; a card that is not emulated needs QAIC_LIB or the platform SDK',
+      hint: `run ${buildNativeCommand()}; a card that is not emulated needs QAIC_LIB or the platform SDK`,
     });
   }
 }

@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { DeviceConfig } from '../../contracts/device.js';
 import { VlmError } from '../../contracts/errors.js';
+import { buildNativeCommand } from '../../util/native-parts.js';
 import { packageRoot } from '../../util/package-root.js';
 
 /** Bump together with VLM_AI100_ABI in native/ai100/addon.cc. */
@@ -98,7 +99,7 @@ export function loadAddon(path = join(packageRoot(), 'build', 'native', 'vlm_ai1
     throw unavailable(
       'The binding of the card runtime is not built',
       'no build/native/vlm_ai100.node',
-      'install a C++ compiler (Debian: apt install g++) and run `npm run build:native`',
+      `install a C++ compiler (Debian: apt install g++) and run ${buildNativeCommand()}`,
     );
   }
   let addon: unknown;
@@ -108,7 +109,7 @@ export function loadAddon(path = join(packageRoot(), 'build', 'native', 'vlm_ai1
     throw unavailable(
       'The binding of the card runtime does not load',
       cause instanceof Error ? cause.message : String(cause),
-      'run `npm run build:native` on this machine',
+      `run ${buildNativeCommand()} on this machine`,
       cause,
     );
   }
@@ -116,7 +117,7 @@ export function loadAddon(path = join(packageRoot(), 'build', 'native', 'vlm_ai1
   throw unavailable(
     'The binding of the card runtime is of another version',
     'another ABI',
-    'run `npm run build:native`',
+    `run ${buildNativeCommand()}`,
   );
 }
 
@@ -136,7 +137,7 @@ export function findLibrary(config: DeviceConfig): string {
       ? unavailable(
           'The emulated card is not built',
           `no file ${path}`,
-          'run `npm run build:native` with a C++ compiler',
+          `run ${buildNativeCommand()} with a C++ compiler`,
         )
       : unavailable(
           'The runtime library of the card is not installed',

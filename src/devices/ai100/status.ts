@@ -1,5 +1,6 @@
 /** What the statuses of the runtime mean, and what to do about them. */
 import { VlmError } from '../../contracts/errors.js';
+import { buildNativeCommand } from '../../util/native-parts.js';
 import { type Failure, permissionProblem, unavailable } from './library.js';
 
 const NAMES: Readonly<Record<number, string>> = {
@@ -34,7 +35,7 @@ export function failed(failure: Failure, where: string): VlmError {
     return unavailable(
       'Several cards for one program need a binding built against the SDK header',
       'a build without QAicApi.h',
-      'install the platform SDK (/opt/qti-aic/dev/inc) and run `npm run build:native`, or give one card in `ids`',
+      `install the platform SDK (/opt/qti-aic/dev/inc) and run ${buildNativeCommand()}, or give one card in \`ids\``,
     ).at(where);
   }
   if (status === 1) {

@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { VlmError } from '../../../contracts/errors.js';
+import { buildNativeCommand } from '../../../util/native-parts.js';
 import { packageRoot } from '../../../util/package-root.js';
 
 export interface EmulatorJob {
@@ -64,7 +65,7 @@ function unavailable(received: string, cause?: unknown): VlmError {
   return new VlmError('DEVICE_UNAVAILABLE', {
     what: 'The emulated card cannot be used',
     received,
-    hint: 'install a C++ compiler and run `npm run build:native`',
+    hint: `install a C++ compiler and run ${buildNativeCommand()}`,
     cause,
   });
 }
