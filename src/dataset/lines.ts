@@ -1,8 +1,9 @@
 /** Lines of a file or of standard input, one after the other: no more is held than the longest line that is allowed. */
-import { createReadStream } from 'node:fs';
-import { open, stat } from 'node:fs/promises';
+import { createReadStream, open } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
+import { promisify } from 'node:util';
 import { VlmError } from '../contracts/errors.js';
 
 /** A row longer than this is no row: a file of another kind. */
@@ -38,7 +39,8 @@ export async function openRows(file: string, signal?: AbortSignal): Promise<Read
 async function openFile(file: string): Promise<Readable> {
   const info = await stat(file);
   if (!info.isFIFO()) return createReadStream(file);
-  const { fd } = await open(file);
+  // A number, no FileHandle: that one closes its file when it is collected, which is after the socket closed it.
+  const fd = await promisify(open)(file, 'r');
   return new Socket({ fd, readable: true, writable: false });
 }
 

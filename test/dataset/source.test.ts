@@ -2,6 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, mkdtemp, open, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { VlmError } from '../../src/contracts/errors.js';
@@ -230,6 +232,13 @@ test('a pipe gives rows as they come, and can be given up while it has none', as
   stop.abort();
   assert.is((await second).done, true);
   await file.close();
+  // Nothing is left that would close the pipe again: Node ends the process for it.
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  for (let i = 0; i < 3; i++) {
+    collect();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
 });
 
 test.run();
