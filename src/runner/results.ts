@@ -2,7 +2,7 @@
  * What a node gave, before anything else sees it. A node may be anybody's JavaScript: a value that only looks right
  * would fail far from the node that made it, without its name.
  */
-import { ERROR_CODES, type ErrorData, VlmError } from '../contracts/errors.js';
+import { ERROR_CODES, type ErrorCode, type ErrorData, VlmError } from '../contracts/errors.js';
 import type { ItemResult, NodeOutputs } from '../contracts/node.js';
 import type { PortKind } from '../contracts/ports.js';
 import { BYTES_PER_ELEMENT, elementCount } from '../contracts/tensor.js';
@@ -108,30 +108,51 @@ function wrongValue(task: Expected, expected: string, received: string): VlmErro
 
 /** The error of one item as a node gave or threw it: data of ours, somebody's Error, a text, or anything. */
 export function nodeError(error: unknown, node: string): VlmError {
-  if (error instanceof VlmError && isCode(error.code)) return error;
+  try {
+    if (error instanceof VlmError && isCode(error.code)) return error;
+    // As data: what is read here is not read again where nothing would catch what its getters throw.
+    return VlmError.fromData(errorDataOf(error, node));
+  } catch {
+    return new VlmError('NODE_FAILED', { what: `"${node}" failed`, cause: 'it threw something that cannot be read' });
+  }
+}
+
+function errorDataOf(error: unknown, node: string): ErrorData {
   const fields = fieldsOf(error);
   if (!(error instanceof Error) && typeof fields?.['what'] === 'string') {
-    const data = fields as unknown as ErrorData;
-    if (isCode(fields['code'])) return VlmError.fromData(data);
-    return new VlmError('NODE_FAILED', { ...textsOf(fields), what: data.what, cause: fields['code'] });
+    const { what, code } = fields;
+    if (!isCode(code)) return { ...textsOf(fields), code: 'NODE_FAILED', what, cause: causeOf(code) };
+    return { ...textsOf(fields), ...locationOf(fields), code, what };
   }
-  const debug = process.env['VLM_RUN_DEBUG'] === '1' && error instanceof Error ? error.stack : undefined;
-  const cause = error instanceof Error || typeof error === 'string' ? error : shown(error);
-  return new VlmError('NODE_FAILED', { what: `"${node}" failed`, cause: debug ?? cause });
+  return { code: 'NODE_FAILED', what: `"${node}" failed`, cause: causeOf(error) };
+}
+
+function causeOf(error: unknown): string {
+  if (typeof error === 'string') return error;
+  if (!(error instanceof Error)) return shown(error);
+  const told: unknown = process.env['VLM_RUN_DEBUG'] === '1' ? error.stack : error.message;
+  return typeof told === 'string' ? told : shown(error);
 }
 
 function failureOf(node: string, error: unknown): ErrorData {
   return nodeError(error, node).at(`node "${node}"`).toData();
 }
 
-function textsOf(fields: Fields): Pick<ErrorData, 'expected' | 'received' | 'hint'> {
-  const texts = ['expected', 'received', 'hint'].flatMap((key) =>
+function textsOf(fields: Fields): Partial<ErrorData> {
+  const texts = ['expected', 'received', 'where', 'hint', 'cause'].flatMap((key) =>
     typeof fields[key] === 'string' ? [[key, fields[key]]] : [],
   );
-  return Object.fromEntries(texts) as Pick<ErrorData, 'expected' | 'received' | 'hint'>;
+  return Object.fromEntries(texts) as Partial<ErrorData>;
 }
 
-function isCode(code: unknown): boolean {
+function locationOf(fields: Fields): Pick<ErrorData, 'location'> {
+  const { file, line, column } = fieldsOf(fields['location']) ?? {};
+  return typeof file === 'string' && typeof line === 'number' && typeof column === 'number'
+    ? { location: { file, line, column } }
+    : {};
+}
+
+function isCode(code: unknown): code is ErrorCode {
   return typeof code === 'string' && Object.hasOwn(ERROR_CODES, code);
 }
 

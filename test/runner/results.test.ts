@@ -105,4 +105,25 @@ test('whatever a node gives or throws as an error becomes one with a code and an
   );
 });
 
+test('an error that throws when it is looked at is one as well, and fields of the wrong type are left out', () => {
+  const thrown = (): never => {
+    throw new Error('looked at');
+  };
+  const guarded = (key: string, error: object): object => Object.defineProperty(error, key, { get: thrown });
+  for (const error of [
+    guarded('what', {}),
+    guarded('hint', { code: 'IMAGE_UNREADABLE', what: 'torn' }),
+    guarded('message', new Error('hidden')),
+    new Proxy({}, { getPrototypeOf: thrown }),
+  ]) {
+    const { code, what, cause } = nodeError(error, 'mine').at('node "mine"').toData();
+    assert.equal([code, what], ['NODE_FAILED', '"mine" failed']);
+    assert.match(String(cause), 'cannot be read');
+  }
+  const odd = { code: 'IMAGE_UNREADABLE', what: 'torn', hint: 42, where: {}, location: 'x', cause: Symbol('y') };
+  assert.equal(nodeError(odd, 'mine').toData(), { code: 'IMAGE_UNREADABLE', what: 'torn' });
+  const unnamed = Object.assign(new Error(''), { message: Symbol('z') });
+  assert.equal(nodeError(unnamed, 'mine').toData().cause, 'Error');
+});
+
 test.run();
