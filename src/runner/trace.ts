@@ -7,14 +7,16 @@ export function chromeTrace(ledger: Ledger, name: string): string {
     events.push({ ph: 'M', pid: 1, tid, name: 'thread_name', args: { name: lane.lane } });
     events.push({ ph: 'M', pid: 1, tid, name: 'thread_sort_index', args: { sort_index: tid } });
     for (const span of lane.spans) {
+      // Both ends are rounded, and not the length: a span would reach into the next one.
+      const [start, end] = [Math.round(span.startMs * 1000), Math.round(span.endMs * 1000)];
       events.push({
         ph: 'X',
         pid: 1,
         tid,
         name: span.node === undefined ? span.stage : `${span.node}: ${span.stage}`,
         cat: span.stage,
-        ts: Math.round(span.startMs * 1000),
-        dur: Math.round((span.endMs - span.startMs) * 1000),
+        ts: start,
+        dur: end - start,
         args: span.node === undefined ? {} : { node: span.node },
       });
     }

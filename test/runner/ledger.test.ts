@@ -131,4 +131,18 @@ test('a Chrome trace has every span, in microseconds, and a name for each lane',
   );
 });
 
+test('spans of a trace that touch do not reach into one another where they are rounded', () => {
+  const book = new LedgerBook(0);
+  const ends = Array.from({ length: 400 }, (_, i) => i * 0.00063 + 0.0006);
+  for (const [i, end] of ends.entries()) book.add('main', [span(i % 2 === 0 ? 'plan' : 'load', ends[i - 1] ?? 0, end)]);
+  const { traceEvents } = JSON.parse(chromeTrace(book.close(1), 'x')) as { traceEvents: Record<string, unknown>[] };
+  let at = 0;
+  for (const { ph, ts, dur } of traceEvents) {
+    if (ph !== 'X') continue;
+    assert.ok(Number(ts) >= at && Number(dur) >= 0, `${ts} + ${dur} after ${at}`);
+    at = Number(ts) + Number(dur);
+  }
+  assert.is(at, Math.round((ends.at(-1) ?? 0) * 1000));
+});
+
 test.run();
