@@ -6,6 +6,7 @@ import { VlmError } from '../contracts/errors.js';
 import type { Compilation, Plan } from '../contracts/recipe.js';
 import { isPackName } from '../share/format.js';
 import { COMMANDS } from './commands.js';
+import { reportError } from './failure.js';
 import type { Io } from './io.js';
 
 export interface RecipeFlags {
@@ -61,7 +62,7 @@ export async function compileAndTell(
   const file = isPackName(given) ? await openPacked(given, flags, io) : given;
   const { formatDiagnostics } = await import('../recipe/index.js');
   const options = recipeOptions(flags);
-  const compilation = await compileRecipe(file, options);
+  const compilation = await watchingModules(io, flags.json === true, () => compileRecipe(file, options));
   const { plan, diagnostics } = compilation;
   const shown = plan !== null && flags.quiet === true ? [] : diagnostics;
   if (shown.length > 0 && flags.json !== true) io.err(formatDiagnostics(shown, { color: io.color }));
@@ -75,6 +76,27 @@ export async function compileAndTell(
     }
   }
   throw new Told(2);
+}
+
+/**
+ * Modules of the user's own run in this process when they are asked for their manifests. One that ends the process, or
+ * waits at its top for what never comes, must not make it look as if all were well.
+ */
+async function watchingModules<T>(io: Io, json: boolean, work: () => Promise<T>): Promise<T> {
+  const tell = (): void => {
+    const error = new VlmError('PLUGIN_INVALID', {
+      what: 'The process ended while a node module was loaded',
+      expected: 'a module that exports `manifest` and `run`, and calls nothing that ends the process',
+      hint: 'look at the top of the module for process.exit, or an await of what never comes',
+    });
+    process.exitCode = reportError(error, io, json);
+  };
+  process.once('exit', tell);
+  try {
+    return await work();
+  } finally {
+    process.removeListener('exit', tell);
+  }
 }
 
 async function openPacked(file: string, flags: RecipeFlags & { readonly quiet?: boolean }, io: Io): Promise<string> {

@@ -137,6 +137,22 @@ test('a node that throws: its name, place and cause, exit 5, no stack trace unle
   assert.match(debug.err, /\n\s+at .*throw\.mjs:\d/);
 });
 
+test('a module that ends the process, or never loads, while it is checked: an error, and exit 2', async () => {
+  for (const top of ['process.exit(0);', 'await new Promise(() => {});']) {
+    writeFileSync(join(dir, 'ends.mjs'), top);
+    writeFileSync(
+      join(dir, 'ends.yaml'),
+      readFileSync(join(dir, 'throw.yaml'), 'utf8').replace('./throw.mjs', './ends.mjs'),
+    );
+    for (const args of [['validate'], ['plan', '--json'], ['run', '--quiet']]) {
+      const ended = await cli([...args, join(dir, 'ends.yaml'), '--allow-plugins']);
+      assert.is(ended.code, 2, `${top} ${args}: ${ended.err}`);
+      const told = args.includes('--json') ? JSON.parse(ended.out).error.code : ended.err;
+      assert.match(told, 'PLUGIN_INVALID');
+    }
+  }
+});
+
 test('exit codes: a missing recipe 2, a missing model 3, a missing picture 3', async () => {
   assert.is((await cli([join(dir, 'none.yaml')])).code, 2);
   const shipped = join(packageRoot(), 'pipelines', 'internvl.yaml');
