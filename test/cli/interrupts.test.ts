@@ -244,7 +244,7 @@ for (const times of [1, 2]) {
       const ended = await cli(['models', 'pull', 'org/m'], {
         env,
         during: async (child) => {
-          await begun;
+          await Promise.race([begun, new Promise((resolve) => child.once('close', resolve))]);
           const blobs = join(cache, 'blobs');
           const isOnItsWay = (): boolean => readdirSync(blobs).some((name) => name.endsWith('.incomplete'));
           for (let i = 0; i < 200 && !isOnItsWay(); i++) await pause(5);

@@ -80,11 +80,11 @@ async function fakeHub(): Promise<Fake> {
   });
 }
 
-/** Runs `action` with a hub and the environment that points to it and to an empty cache. */
+/** Runs `action` with a hub and the environment that points to it and to an empty cache, whatever the user's own says. */
 export async function withHub(action: (hub: Fake, env: Record<string, string>) => Promise<void>): Promise<void> {
   const hub = await fakeHub();
   try {
-    await action(hub, { HF_HUB_CACHE: temporary(), HF_ENDPOINT: hub.url });
+    await action(hub, { HF_HUB_CACHE: temporary(), HF_ENDPOINT: hub.url, HF_HUB_OFFLINE: '', HF_TOKEN: '' });
   } finally {
     await hub.close();
   }
