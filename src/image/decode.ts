@@ -190,7 +190,7 @@ function headerOf(bytes: Uint8Array, options: DecodeOptions): ImageHeader {
       what: bytes.length === 0 ? 'The image file is empty' : 'This is no image that can be read',
       expected: SUPPORTED_FORMATS,
       received: bytes.length === 0 ? '0 bytes' : describe(bytes),
-      hint: 'convert it to PNG or JPEG',
+      hint: remedyFor(bytes),
     });
   }
   if ('damaged' in header) throw unreadable(options, header.damaged, header.reason);
@@ -242,6 +242,13 @@ function describe(bytes: Uint8Array): string {
   if (/^\s*<(!doctype )?html/i.test(head)) return 'an HTML page';
   const isText = bytes.subarray(0, 1024).every((c) => c >= 32 || (c >= 9 && c <= 13));
   return isText ? 'text' : 'unknown data';
+}
+
+function remedyFor(bytes: Uint8Array): string {
+  if (bytes.length === 0) return 'get it again: nothing of it arrived';
+  const kind = describe(bytes);
+  if (kind === 'an HTML page') return 'the address leads to a page, perhaps a login: give that of the picture itself';
+  return kind === 'text' ? 'name the picture itself' : 'convert it to PNG or JPEG';
 }
 
 /** What sharp refused: a compression that its build lacks is another matter than damage. */

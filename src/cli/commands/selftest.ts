@@ -9,7 +9,7 @@ import { Progress } from '../progress.js';
 import { watchSignals } from '../signals.js';
 
 interface SelftestFlags {
-  readonly device: string;
+  readonly device?: string;
   readonly emulated?: boolean;
   readonly program?: string;
   readonly compiler?: string;
@@ -24,7 +24,7 @@ const WORDS = { passed: 'passed ', failed: 'FAILED ', skipped: 'skipped' } as co
 export function selftestCommand(io: Io): Command {
   return new Command('selftest')
     .description('check, one by one, what vlm-run assumes of a card and its runtime')
-    .requiredOption('--device <id>', 'ai100:N, the card to check')
+    .option('--device <id>', 'ai100:N, the card to check (default with --emulated: ai100:0)')
     .option('--emulated', 'the emulated card, to see what the kit does')
     .option('--program <path>', 'a compiled program to use where there is no compiler')
     .option('--compiler <path>', 'qaic-compile of the Apps SDK (QAIC_COMPILE, else /opt/qti-aic/exec/qaic-compile)')
@@ -49,7 +49,7 @@ Examples:
 }
 
 async function selftest(flags: SelftestFlags, io: Io): Promise<void> {
-  const device = deviceNumber(flags.device);
+  const device = deviceNumber(flags.device ?? (flags.emulated === true ? 'ai100:0' : ''));
   const silenceMs = timeoutOf(flags.timeout);
   const signals = watchSignals();
   const progress = new Progress(io, { quiet: flags.quiet === true || flags.json === true, streamNode: null });
@@ -122,7 +122,7 @@ function deviceNumber(id: string): number {
   throw new VlmError('OPTION_INVALID', {
     what: 'The device to check is not a card',
     expected: 'ai100:N',
-    received: id,
+    received: id === '' ? 'nothing' : id,
     where: '--device',
     hint: '`vlm-run devices` lists the cards',
   });

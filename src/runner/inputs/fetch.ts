@@ -5,6 +5,7 @@ import { Socket } from 'node:net';
 import { basename, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { VlmError } from '../../contracts/errors.js';
+import { percentDecoded, readDataUrl } from './data-url.js';
 
 export interface FetchLimits {
   /** Largest input in bytes. */
@@ -35,7 +36,10 @@ export async function fetchBytes(place: string, context: FetchContext): Promise<
   const limits = { ...DEFAULT_LIMITS, ...context.limits };
   if (place.trim() === '') throw namesNothing(context);
   if (place === '-') return { bytes: await readStdin(context, limits), name: 'standard input' };
-  if (/^data:/i.test(place)) return { bytes: readDataUrl(place, context, limits), name: 'data URL' };
+  if (/^data:/i.test(place)) {
+    const oversized = (bytes: number): VlmError => tooLarge(context, limits, megabytes(bytes));
+    return { bytes: readDataUrl(place, where(context), limits.maxBytes, oversized), name: 'data URL' };
+  }
   if (/^https?:/i.test(place)) return { bytes: await download(place, context, limits), name: shownUrl(place) };
   if (/^file:/i.test(place)) return readPath(fileUrlPath(place, context), context, limits);
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(place)) {
@@ -44,6 +48,7 @@ export async function fetchBytes(place: string, context: FetchContext): Promise<
       expected: 'a file, or an address that begins with https:, http:, file: or data:',
       received: shownUrl(place),
       where: where(context),
+      hint: 'download the file yourself and give its path',
     });
   }
   return readPath(resolve(context.cwd ?? '.', place), context, limits);
@@ -55,6 +60,7 @@ function namesNothing(context: FetchContext): VlmError {
     expected: 'a path, an address, or - for standard input',
     received: 'nothing',
     where: where(context),
+    hint: `write --input ${context.input}=FILE; a variable of the shell may be empty`,
   });
 }
 
@@ -68,6 +74,7 @@ function tooLarge(context: FetchContext, limits: FetchLimits, received: string):
     expected: `at most ${megabytes(limits.maxBytes)}`,
     received,
     where: where(context),
+    hint: 'give a smaller file',
   });
 }
 
@@ -81,8 +88,10 @@ function fileUrlPath(place: string, context: FetchContext): string {
   } catch (cause) {
     throw new VlmError('INPUT_UNREADABLE', {
       what: 'A file: address cannot be used',
+      expected: 'file:///folder/name, of this machine',
       received: place,
       where: where(context),
+      hint: 'give the path itself',
       cause,
     });
   }
@@ -90,7 +99,13 @@ function fileUrlPath(place: string, context: FetchContext): string {
 
 async function readPath(path: string, context: FetchContext, limits: FetchLimits): Promise<Fetched> {
   const refuse = (what: string): VlmError =>
-    new VlmError('INPUT_UNREADABLE', { what, received: path, where: where(context) });
+    new VlmError('INPUT_UNREADABLE', {
+      what,
+      expected: 'a file, or a pipe',
+      received: path,
+      where: where(context),
+      hint: 'name one file; many pictures are a --dataset',
+    });
   try {
     const info: Stats = await stat(path);
     if (info.isDirectory()) throw refuse('An input is a folder');
@@ -106,7 +121,9 @@ async function readPath(path: string, context: FetchContext, limits: FetchLimits
       what: missing ? 'An input file does not exist' : 'An input file cannot be read',
       received: path,
       where: where(context),
-      ...(missing ? { hint: 'paths on the command line start from the working directory' } : {}),
+      hint: missing
+        ? 'paths on the command line start from the working directory'
+        : 'check the path and its permissions',
       cause,
     });
   }
@@ -136,55 +153,13 @@ async function readPipe(path: string, context: FetchContext, limits: FetchLimits
 
 async function readStdin(context: FetchContext, limits: FetchLimits): Promise<Uint8Array> {
   if (context.stdin === undefined) {
-    throw new VlmError('INPUT_UNREADABLE', { what: 'There is no standard input here', where: where(context) });
+    throw new VlmError('INPUT_UNREADABLE', {
+      what: 'There is no standard input here',
+      where: where(context),
+      hint: 'give a path, or the bytes themselves',
+    });
   }
   return collect(context.stdin, context, limits);
-}
-
-function readDataUrl(url: string, context: FetchContext, limits: FetchLimits): Uint8Array {
-  const match = /^data:([^,]*?)(;base64)?,(.*)$/is.exec(url);
-  const [, , base64, body] = match ?? [];
-  if (body === undefined) {
-    throw new VlmError('INPUT_UNREADABLE', {
-      what: 'A data URL cannot be read',
-      expected: 'data:image/png;base64,…',
-      received: `${url.slice(0, 40)}…`,
-      where: where(context),
-    });
-  }
-  if (body.length > limits.maxBytes * 2) throw tooLarge(context, limits, megabytes(body.length));
-  const bytes = base64 === undefined ? percentDecoded(body) : base64Decoded(body);
-  if (bytes === null) {
-    throw new VlmError('INPUT_UNREADABLE', {
-      what: 'A data URL is not base64 as it says, or is cut off',
-      received: `${url.slice(0, 40)}…`,
-      where: where(context),
-    });
-  }
-  if (bytes.length > limits.maxBytes) throw tooLarge(context, limits, megabytes(bytes.length));
-  return bytes;
-}
-
-/** Null when it is none: Buffer passes over what it does not know, and gives a part of the picture. */
-function base64Decoded(body: string): Uint8Array | null {
-  const text = Buffer.from(percentDecoded(body)).toString('latin1').replace(/\s+/g, '');
-  if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(text)) return null;
-  if (text.replace(/=+$/, '').length % 4 === 1) return null;
-  return new Uint8Array(Buffer.from(text, 'base64'));
-}
-
-/** `%89PNG` -> bytes, which need not be UTF-8. A `%` without two digits stands for itself. */
-function percentDecoded(body: string): Uint8Array {
-  const raw = Buffer.from(body, 'utf8');
-  const out = new Uint8Array(raw.length);
-  let size = 0;
-  for (let i = 0; i < raw.length; i++) {
-    const digits = raw[i] === 0x25 ? raw.toString('latin1', i + 1, i + 3) : '';
-    const escaped = /^[0-9a-f]{2}$/i.test(digits);
-    out[size++] = escaped ? Number.parseInt(digits, 16) : (raw[i] ?? 0);
-    if (escaped) i += 2;
-  }
-  return out.slice(0, size);
 }
 
 /** Without its query: it may hold a key. */
@@ -246,10 +221,17 @@ function responseProblem(
   }
   if (!response.ok) {
     const what = `The server refused an input with status ${response.status}`;
-    return new VlmError('DOWNLOAD_FAILED', { what, ...details });
+    return new VlmError('DOWNLOAD_FAILED', { what, ...details, hint: refusalHint(response.status) });
   }
   const announced = Number(response.headers.get('content-length') ?? 0);
   return announced > limits.maxBytes ? tooLarge(context, limits, megabytes(announced)) : null;
+}
+
+function refusalHint(status: number): string {
+  if (status === 401 || status === 403) return 'it may want a login: download the file yourself and give its path';
+  if (status >= 500) return 'the server has trouble: try again later, or give another address';
+  if (status === 429) return 'it was asked too often: try again later, or download the file yourself and give its path';
+  return 'check the address in a browser, or download the file yourself and give its path';
 }
 
 const UNTRUSTED = /^(?:CERT_|ERR_TLS_CERT|DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED_CERT|UNABLE_TO_(?:GET_ISSUER|VERIFY))/;

@@ -123,7 +123,9 @@ function decodeText(bytes: Uint8Array, context: FetchContext): string {
   } catch (cause) {
     throw new VlmError('INPUT_UNREADABLE', {
       what: 'A text input is not UTF-8',
+      expected: 'text in UTF-8',
       where: `input "${context.input}"`,
+      hint: 'save it as UTF-8; a picture belongs to an input of type image',
       cause,
     });
   }

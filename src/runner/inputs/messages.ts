@@ -16,7 +16,9 @@ export async function parseMessages(text: string, input: string): Promise<unknow
     } catch (cause) {
       throw new VlmError('INPUT_UNREADABLE', {
         what: 'A conversation is neither JSON nor YAML',
+        expected: 'a list of messages, each with role and content',
         where: `input "${input}"`,
+        hint: 'give a file of it, or a plain question to an input of type text',
         cause,
       });
     }
@@ -83,5 +85,6 @@ function wrong(input: string, at: string, expected: string, received: unknown): 
     expected,
     received: received === undefined ? 'nothing' : (JSON.stringify(received)?.slice(0, 80) ?? typeof received),
     where: `input "${input}"${at === '' ? '' : `, messages${at}`}`,
+    hint: 'write [{"role": "user", "content": [{"type": "image", "image": "FILE"}, {"type": "text", "text": "…"}]}]',
   });
 }

@@ -140,6 +140,9 @@ test('what is not trusted, not there, too large, too slow or leads astray is ref
   assert.match(slow?.error?.what ?? '', 'not there after 0.3 s');
   assert.match(open?.error?.what ?? '', `${tls.plain}/good.png, which is not encrypted`);
   assert.not.match(JSON.stringify(open), 'secret');
+  for (const { error } of [stranger, missing, large, slow, open, circle, file] as readonly Told[]) {
+    assert.ok((error?.hint ?? '').length > 10, JSON.stringify(error));
+  }
   for (const told of [missing, circle, file]) assert.not.match(told?.error?.hint ?? '', 'NODE_EXTRA_CA_CERTS');
 });
 
