@@ -86,7 +86,7 @@ function searchFolders(ref: RecipeModel, baseDir: string, env: Environment) {
       throw new VlmError('MODEL_MISSING', {
         what: 'The model folder does not exist',
         where: path,
-        hint: 'correct model.path (it starts from the recipe’s folder), or name a model of the hub with model.hub',
+        hint: 'correct model.path (in a recipe it starts from the recipe’s folder, with --set from the current one), or name a model of the hub with model.hub',
       });
     }
     if (isFolder) folders.push(path);

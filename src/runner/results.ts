@@ -124,7 +124,9 @@ function errorDataOf(error: unknown, node: string): ErrorData {
     if (!isCode(code)) return { ...textsOf(fields), code: 'NODE_FAILED', what, cause: causeOf(code) };
     return { ...textsOf(fields), ...locationOf(fields), code, what };
   }
-  return { code: 'NODE_FAILED', what: `"${node}" failed`, cause: causeOf(error) };
+  // The trace of an Error is shown where it is asked for.
+  const hint = error instanceof Error ? { hint: 'VLM_RUN_DEBUG=1 shows the place in the code of the node' } : {};
+  return { code: 'NODE_FAILED', what: `"${node}" failed`, cause: causeOf(error), ...hint };
 }
 
 function causeOf(error: unknown): string {

@@ -121,12 +121,16 @@ async function readPath(path: string, context: FetchContext, limits: FetchLimits
       what: missing ? 'An input file does not exist' : 'An input file cannot be read',
       received: path,
       where: where(context),
-      hint: missing
-        ? 'paths on the command line start from the working directory'
-        : 'check the path and its permissions',
+      hint: missing ? pathsHint(context) : 'check the path and its permissions',
       cause,
     });
   }
+}
+
+function pathsHint({ cwd }: FetchContext): string {
+  return cwd === undefined || resolve(cwd) === process.cwd()
+    ? 'paths on the command line start from the working directory'
+    : `paths in a recipe or a list start from its folder, here ${resolve(cwd)}`;
 }
 
 /**

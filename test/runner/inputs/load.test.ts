@@ -117,6 +117,14 @@ test('defaults start from the recipe, given values from the working directory', 
   const { values } = await loadInputs(planWith(inputs), {}, { cwd: '/' });
   assert.ok('image' in values);
   await fails('INPUT_UNREADABLE', loadInputs(planWith(inputs), { image: 'a.png' }, { cwd: '/' }));
+  const hintOf = async (cwd?: string): Promise<string> => {
+    const missing = planWith({ image: { default: 'none.png' } });
+    const loading = cwd === undefined ? loadInputs(missing, {}) : loadInputs(missing, { image: 'none.png' }, { cwd });
+    return (await fails('INPUT_UNREADABLE', loading)).details.hint ?? '';
+  };
+  assert.match(await hintOf(), 'start from its folder');
+  assert.match(await hintOf('/'), 'start from its folder, here /');
+  assert.match(await hintOf(process.cwd()), 'command line start from the working directory');
 });
 
 test('unknown, missing, optional, several', async () => {
