@@ -89,10 +89,15 @@ function tell(problems: readonly Problem[], io: Io): void {
 }
 
 function refuse(problems: readonly Problem[]): void {
+  const refusal = refusalOf(problems);
+  if (refusal !== null) throw refusal;
+}
+
+function refusalOf(problems: readonly Problem[]): VlmError | null {
   const errors = problems.filter((p) => p.severity === 'error');
   const [first] = errors;
-  if (first === undefined) return;
-  throw new VlmError('OPTION_INVALID', {
+  if (first === undefined) return null;
+  return new VlmError('OPTION_INVALID', {
     what: errors.length === 1 ? 'Compiling would fail' : `Compiling would fail for ${errors.length} reasons`,
     received: errors.map((p) => p.what).join('\n'),
     hint: first.hint,
@@ -120,7 +125,10 @@ async function dryRun(
     files: Object.fromEntries(job.request.files.map((f) => [f.name, f.text])),
   }));
   if (flags.json === true) {
-    io.out(`${JSON.stringify({ ok: true, problems, programs }, null, 2)}\n`);
+    const error = refusalOf(problems);
+    const told = error === null ? { ok: true } : { ok: false, error: error.toData() };
+    io.out(`${JSON.stringify({ ...told, problems, programs }, null, 2)}\n`);
+    if (error !== null) process.exitCode = error.exitCode;
     return;
   }
   tell(problems, io);
@@ -130,6 +138,8 @@ async function dryRun(
     for (const [name, text] of Object.entries(p.files)) io.out(`# ${name}\n${text.trimEnd()}\n`);
     io.out('\n');
   }
+  // Shown all the same: what would be refused ends as it would without --dry-run.
+  refuse(problems);
 }
 
 async function compileAll(

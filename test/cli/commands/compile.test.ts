@@ -244,6 +244,12 @@ test('what cannot work is refused before the compiler starts', async ({ bench })
   const { code, err } = await bench.compile(['--set', 'nodes.decode.with.ctx_len=4096']);
   assert.is(code, 2);
   assert.match(err, /4096 is longer than the 2048 positions/);
+  const dry = ['compile', RECIPE, '--dry-run', '--set', 'nodes.decode.with.ctx_len=4096'];
+  const [shown, data] = await Promise.all([cli(dry), cli([...dry, '--json'])]);
+  assert.equal([shown.code, data.code], [2, 2], shown.err);
+  assert.match(shown.out, '# language program on main');
+  const { ok, error, programs } = JSON.parse(data.out) as { ok: boolean; error: { code: string }; programs: unknown[] };
+  assert.equal([ok, error.code, programs.length], [false, 'OPTION_INVALID', 2]);
   const shapes = '{ ctx_len: [512, 2048], batch_size: 2, prefill_seq_len: [256, 512] }';
   const lists = await bench.compile(['--set', `devices.main.shapes=${shapes}`]);
   assert.is(lists.code, 2);
