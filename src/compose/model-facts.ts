@@ -8,6 +8,7 @@ import { basename, join } from 'node:path';
 import type { FamilyModel, ModelFiles } from '../contracts/family.js';
 import type { Compilation, Diagnostic, Plan } from '../contracts/recipe.js';
 import { familyFor } from '../families/index.js';
+import { checkHubId, findSnapshot, numbersFolder } from '../model/hub.js';
 import { checkAgainstModel, type ModelFacts } from '../recipe/index.js';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -18,14 +19,15 @@ export function modelWarnings(plan: Plan, sources: Compilation['sources']): read
   return facts === null ? [] : checkAgainstModel(plan, facts, sources);
 }
 
-/** Null where no folder is named, there is none, or its config.json cannot be read. */
+/** Null where the model is not on this machine, or its config.json cannot be read. */
 export function modelFacts({ model }: Pick<Plan, 'model'>): ModelFacts | null {
-  if (model.path === undefined) return null;
-  const read = (file: string): Json | null => readObject(join(model.path ?? '', file));
+  const folder = folderOf(model);
+  if (folder === null) return null;
+  const read = (file: string): Json | null => readObject(join(folder, file));
   const config = read('config.json');
   if (config === null) return null;
   const files: ModelFiles = {
-    name: basename(model.path),
+    name: model.path === undefined ? (model.hub ?? '') : basename(model.path),
     config,
     preprocessor: read('preprocessor_config.json'),
     processor: read('processor_config.json'),
@@ -40,6 +42,16 @@ export function modelFacts({ model }: Pick<Plan, 'model'>): ModelFacts | null {
     ...(family?.tiling ?? {}),
     ...(vocabSize === undefined ? {} : { vocabSize }),
   };
+}
+
+/** Where the small files of a model are: its folder, its snapshot in the Hugging Face cache, or the numbers that ship. */
+function folderOf({ path, hub, revision }: Plan['model']): string | null {
+  if (path !== undefined || hub === undefined) return path ?? null;
+  try {
+    return findSnapshot(checkHubId(hub), revision)?.folder ?? numbersFolder(hub);
+  } catch {
+    return null;
+  }
 }
 
 function configured(files: ModelFiles): FamilyModel | null {

@@ -1,13 +1,12 @@
 /** A model as files: a folder, a snapshot of the Hugging Face cache, or both (the folder first), and what is missing. */
 import { existsSync, statSync } from 'node:fs';
-import { basename, join, resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import type { ProgramRole } from '../contracts/device.js';
 import { VlmError } from '../contracts/errors.js';
 import type { ModelFiles } from '../contracts/family.js';
 import type { RecipeModel } from '../contracts/recipe.js';
 import { pickTemplate } from '../text/template.js';
-import { packageRoot } from '../util/package-root.js';
-import { checkHubId, type Environment, findSnapshot, hubCache } from './hub.js';
+import { checkHubId, type Environment, findSnapshot, hubCache, numbersFolder } from './hub.js';
 import { type FoundProgram, findProgram } from './programs.js';
 import { locate, readJson, readText } from './read.js';
 
@@ -104,7 +103,7 @@ function searchFolders(ref: RecipeModel, baseDir: string, env: Environment) {
   const id = checkHubId(ref.hub);
   const snapshot = findSnapshot(id, ref.revision, env);
   if (snapshot !== null) folders.push(snapshot.folder);
-  const known = join(packageRoot(), 'models', 'hub', id.replaceAll('/', '--'));
+  const known = numbersFolder(id);
   // Enough for planning; what a run needs beyond it is listed as missing.
   if (folders.length === 0 && existsSync(known)) folders.push(known);
   if (folders.length === 0) {

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { VlmError } from '../contracts/errors.js';
+import { packageRoot } from '../util/package-root.js';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -49,6 +50,11 @@ export function checkRevision(revision: string, where = 'model.revision'): strin
 
 export function repoFolder(cache: string, id: string): string {
   return join(cache, `models--${id.replaceAll('/', '--')}`);
+}
+
+/** Configuration files that ship of models that are not: enough for planning. May not be there. */
+export function numbersFolder(id: string): string {
+  return join(packageRoot(), 'models', 'hub', id.replaceAll('/', '--'));
 }
 
 export interface Snapshot {

@@ -101,6 +101,25 @@ test('validate warns of values that the model contradicts, and goes on', async (
   const quiet = await cli([...args, '--set', 'model.path=/nowhere']);
   assert.is(quiet.code, 0);
   assert.not.match(quiet.err, 'W_CONTRADICTS_MODEL');
+  // A model of the hub is known by its snapshot, or by the numbers that ship.
+  const hub = join(packageRoot(), 'pipelines', 'internvl-1b.yaml');
+  const env = { HF_HOME: dir, HF_HUB_CACHE: '', HUGGINGFACE_HUB_CACHE: '' };
+  const known = await cli(['validate', hub, '--set', 'nodes.decode.with.ctx_len=99999'], { env });
+  assert.match(known.err, 'the model knows 32768 positions');
+});
+
+test('a prompt beyond the model’s positions is refused before it is decoded, whatever ctx_len is', async () => {
+  const long = ['--input', `prompt=${'red star '.repeat(1300)}`, '--set', 'nodes.decode.with.ctx_len=8192'];
+  const [planned, run] = await Promise.all([
+    cli(['plan', recipe, ...long, '--json']),
+    cli([recipe, ...long, '--json']),
+  ]);
+  for (const { code, out, err } of [planned, run]) {
+    assert.is(code, 2, err);
+    const { error } = JSON.parse(out) as { readonly error: { readonly code: string; readonly expected: string } };
+    assert.is(error.code, 'PLAN_DOES_NOT_FIT');
+    assert.match(error.expected, 'at most 2047 prompt tokens: the model knows 2048 positions');
+  }
 });
 
 test('validate loads nothing heavy', async () => {
