@@ -49,6 +49,7 @@ export function checkUnused(draft: Draft, problems: Problems): void {
     problems.add('W_UNUSED_NODE', `no output needs the node "${node.name}": it will not run`, {
       at: node.key,
       path: ['nodes', node.name],
+      hint: 'name one of its outputs under "outputs" or as the input of a node that runs, or remove it (null where it comes from "extends")',
     });
   }
   const missed = misspeltNames(draft);
@@ -68,6 +69,7 @@ export function checkUnused(draft: Draft, problems: Problems): void {
     problems.add('W_UNUSED_DEVICE', `no node uses the device "${device.name}"`, {
       at: device.key,
       path: ['devices', device.name],
+      hint: 'give it to a node (device: NAME), or remove it',
     });
   }
 }

@@ -151,6 +151,7 @@ export class Converter {
   #tooMany(at: Span): never {
     this.problems.add('E_ALIAS', `the recipe has more than ${MAX_VALUES} values once its aliases are written out`, {
       at: { ...at, end: at.start + 1 },
+      hint: 'each alias repeats all that its anchor holds: use fewer of them inside one another',
     });
     throw new StopConverting();
   }
