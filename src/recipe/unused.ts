@@ -49,7 +49,7 @@ export function checkUnused(draft: Draft, problems: Problems): void {
     problems.add('W_UNUSED_NODE', `no output needs the node "${node.name}": it will not run`, {
       at: node.key,
       path: ['nodes', node.name],
-      hint: 'name one of its outputs under "outputs" or as the input of a node that runs, or remove it (null where it comes from "extends")',
+      hint: 'name one of its outputs under "outputs" or as the input of a node that runs, or remove it (write null where "extends" brought it)',
     });
   }
   const missed = misspeltNames(draft);

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import {
   closeSync,
+  cpSync,
   existsSync,
   mkdtempSync,
   openSync,
@@ -74,9 +75,15 @@ test('--quiet says nothing else', async () => {
 });
 
 test('what ONNX Runtime refuses is told once, by us: no line of its own, no colours', async () => {
-  // More positions than the model has, which validating warns of.
+  // A configuration with more positions than the tables of the program hold.
+  const model = join(dir, 'more-positions');
+  cpSync(join(packageRoot(), 'models', 'shapes-internvl'), model, { recursive: true });
+  const config = join(model, 'config.json');
+  const written = readFileSync(config, 'utf8');
+  writeFileSync(config, written.replace('"max_position_embeddings": 2048', '"max_position_embeddings": 4096'));
   const long = ['--set', 'nodes.decode.with.ctx_len=4096', '--input', `prompt=${'circle '.repeat(2200)}`];
-  const ended = await cli([join(packageRoot(), 'pipelines', 'internvl.yaml'), '--quiet', ...long]);
+  const recipe = join(packageRoot(), 'pipelines', 'internvl.yaml');
+  const ended = await cli([recipe, '--quiet', '--set', `model={path: ${model}}`, ...long]);
   assert.is(ended.code, 4, ended.err);
   assert.match(ended.err, /^error\[DEVICE_FAILED\]/);
   assert.not.match(ended.err, /\[[EW]:onnxruntime/);
