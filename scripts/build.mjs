@@ -23,6 +23,36 @@ const ENTRIES = [
 /** Loaded by nearly every command, in many small files: these go into the bundle, all other packages stay outside. */
 const BUNDLED = ['commander', 'yaml'];
 
+/** What each command line loads before its own part, and what `validate`, which people wait for, adds to it. */
+const ALWAYS = ['cli/entry', 'cli/commands/validate', 'compose/recipes', 'recipe/index'];
+
+const closures = new Map();
+
+/** These files of src/ and all that they import; with `late` also what they import when they need it. */
+function closure(names, graph, late = false) {
+  const key = names.join();
+  let found = closures.get(key);
+  if (found === undefined) {
+    found = new Set(names.map((name) => join(root, 'src', `${name}.ts`)));
+    for (const id of found) {
+      const module = graph.getModuleInfo(id);
+      for (const next of module?.importedIds ?? []) found.add(next);
+      if (late) for (const next of module?.dynamicallyImportedIds ?? []) found.add(next);
+    }
+    closures.set(key, found);
+  }
+  return found;
+}
+
+const isAlways = (id, graph) => closure(ALWAYS, graph).has(id);
+const isOfWorkers = (id, graph) => closure(['runner/worker'], graph, true).has(id);
+
+/** One file for what a command line always loads, less what the threads load too. */
+const GROUPS = [
+  { debugName: 'shared', name: (id, graph) => (isAlways(id, graph) && isOfWorkers(id, graph) ? 'shared' : null) },
+  { debugName: 'command-line', name: (id, graph) => (isAlways(id, graph) ? 'command-line' : null) },
+];
+
 const isPackage = (id) => !/^(\.|\/|[A-Za-z]:\\|\0)/.test(id);
 
 /** commander can start other programs as its commands; none of ours is one, and node:child_process takes its time. */
@@ -44,20 +74,30 @@ const bundle = await rolldown({
   plugins: [startsNothing],
   external: (id, importer) => isPackage(id) && !BUNDLED.includes(id) && startsNothing.resolveId(id, importer) === null,
   onLog: (level, log) => {
+    // Meant for these: what imports them only when it needs them is a message about a mistake.
+    if (log.code === 'INEFFECTIVE_DYNAMIC_IMPORT' && ALWAYS.some((name) => log.message.includes(`src/${name}.ts is`)))
+      return;
     throw new Error(`${level}: ${log.message}`);
   },
 });
 const { output } = await bundle.generate({
-  format: 'esm',
+  format: 'cjs',
+  // What loads late and is no part of the bundle may be an ES module, or a node of the user's own.
+  dynamicImportInCjs: true,
+  // Names of functions and classes stay, for the stack traces of VLM_RUN_DEBUG=1.
+  minify: { compress: true, mangle: { keepNames: true }, codegen: { removeWhitespace: true } },
   entryFileNames: '[name].js',
   // One folder deep, as src/util/entries.ts counts on.
   chunkFileNames: 'chunks/[name]-[hash].js',
+  codeSplitting: { groups: GROUPS },
 });
 await bundle.close();
 
 checkModules(output.filter((file) => file.type === 'chunk'));
 
-const files = new Map(output.map((file) => [file.fileName, file.type === 'chunk' ? file.code : file.source]));
+const files = new Map(output.map((file) => [file.fileName, file.type === 'chunk' ? ascii(file.code) : file.source]));
+// Node starts faster with CommonJS: what loads ES modules stays out (docs/benchmarks.md, cold start).
+files.set('package.json', '{ "type": "commonjs" }\n');
 files.set(
   'LICENSES.txt',
   BUNDLED.map((name) => {
@@ -92,12 +132,13 @@ function checkModules(chunks) {
       if (name !== undefined && !BUNDLED.includes(name)) throw new Error(`${name} is in ${fileName}, not in BUNDLED`);
     }
   }
-  // A file that waits for what imports it ends the process with code 13.
-  const waits = (name) => name === 'cli/main.js' || /^chunks\/entry-/.test(name);
-  for (const { fileName, imports } of chunks) {
-    const waiting = imports.find(waits);
-    if (waiting !== undefined) throw new Error(`${fileName} imports ${waiting}, which waits for others`);
-  }
+}
+
+/** The same code in ASCII: Node reads and compiles a file with any other character in it more slowly. */
+function ascii(code) {
+  const unsafe = /String\.raw`[^`]*[\u0080-\uffff]|\\[\u0080-\uffff]|[\ud800-\udfff]/.exec(code);
+  if (unsafe !== null) throw new Error(`not to be escaped: ${unsafe[0]}`);
+  return code.replace(/[\u0080-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 function isSame(path, text) {

@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Ajv } from 'ajv';
 import standaloneModule from 'ajv/dist/standalone/index.js';
+import { minifySync } from 'rolldown/utils';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const check = process.argv.includes('--check');
@@ -30,23 +31,39 @@ function json(value, indent = '', keyWidth = 0) {
   return flat;
 }
 
+/** Maps from names to schemas; keywords stand in all other maps of a schema. */
+const NAMED = ['properties', 'patternProperties', 'definitions', 'dependencies'];
+const NOT_CHECKED = ['title', 'description', 'default', 'examples'];
+
+/** The schema without what only people and editors read. */
+function bare(value, areNames = false) {
+  if (Array.isArray(value)) return value.map((v) => bare(v));
+  if (typeof value !== 'object' || value === null) return value;
+  const kept = Object.entries(value).filter(([key]) => areNames || !NOT_CHECKED.includes(key));
+  return Object.fromEntries(kept.map(([key, v]) => [key, bare(v, !areNames && NAMED.includes(key))]));
+}
+
 /** Ajv's code for the schema, in one file that loads nothing: the length of a string in code points is its only need. */
 function validator(schema, ajvOptions) {
   const ajv = new Ajv({ ...ajvOptions, code: { source: true } });
-  ajv.addSchema(schema, 'recipe');
+  ajv.addSchema(bare(schema), 'recipe');
   const code = (standaloneModule.default ?? standaloneModule)(ajv, { validate: 'recipe' })
     .replaceAll('require("ajv/dist/runtime/ucs2length").default', '(text) => [...text].length')
     .replace('"use strict";', '"use strict";\n');
-  const root = /^exports\.validate = \w+;const (\w+) = \{"\$schema"/m.exec(code)?.[1];
-  if (root === undefined || code.includes('require(')) throw new Error('ajv writes its code in another way now');
+  if (code.includes('require(')) throw new Error('ajv writes its code in another way now');
+  const { code: short, errors } = minifySync('recipe.validate.cjs', code, { module: false });
+  if (errors.length > 0) throw new Error(errors.map((e) => e.message).join('\n'));
+  // In ASCII, which Node reads fastest.
   return `// Generated from the manifests by scripts/generate-schemas.mjs. Do not edit.
 // biome-ignore-all lint: generated
 // biome-ignore-all format: generated
 // biome-ignore-all assist: generated
-${code}
-exports.schema = ${root};
+${ascii(short)}
+exports.madeFrom = ${ascii(JSON.stringify(JSON.stringify(schema)))};
 `;
 }
+
+const ascii = (text) => text.replace(/[\u0080-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
 
 spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.json')]);
 const load = (path) => import(new URL(`../.build/src/${path}`, import.meta.url).href);

@@ -65,8 +65,11 @@ async function usageError(error: CommanderError, argv: readonly string[], progra
   });
 }
 
-const io = processIo();
-// Checking a recipe runs the top of its node modules in this thread: what they print is no part of an answer.
-globalThis.console = new console.Console(process.stderr);
-const exitCode = await main(process.argv.slice(2), io);
-process.exitCode = io.outError === null ? exitCode : EXIT.run;
+/** Runs the command of this process. */
+export async function start(): Promise<void> {
+  const io = processIo();
+  // Checking a recipe runs the top of its node modules in this thread: what they print is no part of an answer.
+  globalThis.console = new console.Console(process.stderr);
+  const exitCode = await main(process.argv.slice(2), io);
+  process.exitCode = io.outError === null ? exitCode : EXIT.run;
+}

@@ -3,4 +3,4 @@
 import { enableCompileCache } from '../util/compile-cache.js';
 
 enableCompileCache();
-await import('./entry.js');
+void import('./entry.js').then(({ start }) => start());

@@ -51,8 +51,8 @@ export function generatedFor(schema: JsonSchema): Validator | null {
   if (!existsSync(file)) return null;
   const module: unknown = createRequire(import.meta.url)(file);
   if (typeof module !== 'object' || module === null) return null;
-  const { schema: made, validate } = module as { readonly schema?: unknown; readonly validate?: unknown };
-  if (typeof validate !== 'function' || JSON.stringify(made) !== JSON.stringify(schema)) return null;
+  const { madeFrom, validate } = module as { readonly madeFrom?: unknown; readonly validate?: unknown };
+  if (typeof validate !== 'function' || madeFrom !== JSON.stringify(schema)) return null;
   return validate as Validator;
 }
 

@@ -5,11 +5,11 @@ import { VlmError } from '../contracts/errors.js';
 
 let found: string | undefined;
 
-/** Folder of vlm-run's own package.json: shipped schemas, recipes and native parts are found from here. */
+/** Folder of vlm-run's package.json (the one of dist/ only tells Node what its files are): shipped schemas, recipes and native parts are found from here. */
 export function packageRoot(): string {
   if (found !== undefined) return found;
   for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {
-    if (existsSync(join(dir, 'package.json'))) {
+    if (existsSync(join(dir, 'schemas', 'recipe.schema.json'))) {
       found = dir;
       return dir;
     }

@@ -27,10 +27,15 @@ async function compute(job: EmulatorJob): Promise<void> {
   }
 }
 
-for (;;) {
-  const job = control.take(executor, POLL_MS);
-  if (job === false) break;
-  if (job !== null) await compute(job);
-  else await new Promise((resolve) => setImmediate(resolve));
+async function serve(): Promise<void> {
+  for (;;) {
+    const job = control.take(executor, POLL_MS);
+    if (job === false) break;
+    if (job !== null) await compute(job);
+    else await new Promise((resolve) => setImmediate(resolve));
+  }
+  await kept.programs?.close();
 }
-await kept.programs?.close();
+
+// An error that gets here ends the thread, as one at the top of the file would.
+void serve();
