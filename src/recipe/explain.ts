@@ -36,13 +36,19 @@ export function isKind(path: DocumentPath): 'node' | 'device' | null {
   return path[0] === 'nodes' ? 'node' : path[0] === 'devices' ? 'device' : null;
 }
 
+/** A number as it stands in the file: `1.10` is not 1.1 where text was meant. */
+function asWritten({ span }: SourceNode, value: number): string {
+  const text = span.file.text.slice(span.start, span.end).trim();
+  return /^[-+.\w]+$/.test(text) ? text : quote(value);
+}
+
 export function describeNode(node: SourceNode | undefined): string {
   if (node === undefined) return 'nothing';
   if (node.kind === 'list') return 'a list';
   if (node.kind === 'map') return 'a map';
   const { value } = node;
   if (value === null) return 'nothing';
-  const text = quote(value);
+  const text = typeof value === 'number' ? asWritten(node, value) : quote(value);
   return typeof value === 'string' ? `the text ${text.length > 60 ? `${text.slice(0, 57)}…"` : text}` : text;
 }
 
@@ -86,7 +92,8 @@ export function typeHint(error: SchemaError, node: SourceNode | undefined, schem
     if (types.includes('boolean') && /^(?:no|off|false|0)$/i.test(value)) return 'write false';
     return only;
   }
-  if (types.includes('string')) return `put it in quotes: "${typeof value === 'number' ? quote(value) : value}"`;
+  if (types.includes('string'))
+    return `put it in quotes: "${typeof value === 'number' ? asWritten(node, value) : value}"`;
   if (typeof value === 'number' && Number.isFinite(value) && types.includes('integer'))
     return `write ${Math.round(value)}`;
   if (types.includes('boolean') && (value === 0 || value === 1)) return `write ${value === 1}`;

@@ -74,6 +74,13 @@ async function openBase(
   const result = await read(absolute);
   const shown = displayPath(file, absolute);
   if (result.ok) return sourceFile(shown, dirname(absolute), result.text);
+  if (result.text !== undefined) {
+    // The trouble has a place in that file: where the readable part of it ends.
+    const base = sourceFile(shown, dirname(absolute), result.text);
+    const end = result.text.length;
+    problems.add(result.code, result.message, { at: { file: base, start: end, end }, hint: result.hint });
+    return null;
+  }
   problems.add('E_EXTENDS', `${shown} cannot be extended: ${result.message}`, { at, path, hint: result.hint });
   return null;
 }

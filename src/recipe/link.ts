@@ -3,7 +3,7 @@ import type { OptionSchema } from '../contracts/node.js';
 import { type Draft, type DraftNode, type DraftReference, parseReference } from './draft.js';
 import type { Problems } from './problems.js';
 import { deviceManifest, type Registry } from './registry.js';
-import { type DocumentPath, mapAt } from './source.js';
+import { type DocumentPath, mapAt, missingSpanAt, type Span } from './source.js';
 import { didYouMean, nearest } from './suggest.js';
 
 export function link(draft: Draft, registry: Registry, problems: Problems): void {
@@ -143,12 +143,12 @@ function checkPorts(node: DraftNode, draft: Draft, problems: Problems): void {
     if (required === false || given.has(port)) continue;
     if (misspelt && [...given].some((g) => nearest(g, [port]) === port && !Object.hasOwn(manifest.inputs, g))) continue;
     problems.add('E_MISSING_PORT', `${node.kind} node "${name}" needs its input port "${port}"`, {
-      at: node.key,
+      at: removedPort(draft, name, port) ?? node.key,
       path: ['nodes', name, 'inputs', port],
       hint: `${suggestSource(port, node, draft)}${description}`,
     });
   }
-  for (const group of manifest.oneOf ?? []) checkGroup(group, node, given, misspelt, problems);
+  for (const group of manifest.oneOf ?? []) checkGroup(group, node, given, misspelt, draft, problems);
 }
 
 function checkGroup(
@@ -156,6 +156,7 @@ function checkGroup(
   node: DraftNode,
   given: ReadonlySet<string>,
   misspelt: boolean,
+  draft: Draft,
   problems: Problems,
 ): void {
   const connected = group.filter((port) => given.has(port));
@@ -168,7 +169,7 @@ function checkGroup(
       'E_MISSING_PORT',
       `${node.kind} node "${node.name}" needs one of its input ports ${names.join(', ')}`,
       {
-        at: node.key,
+        at: group.map((port) => removedPort(draft, node.name, port)).find((at) => at !== undefined) ?? node.key,
         path: ['nodes', node.name, 'inputs'],
       },
     );
@@ -179,6 +180,12 @@ function checkGroup(
       hint: 'keep one of them',
     });
   }
+}
+
+/** Where an override took the port away, or all of them. */
+function removedPort({ tree }: Draft, name: string, port: string): Span | undefined {
+  const node = mapAt(mapAt(tree, 'nodes') ?? undefined, name);
+  return mapAt(node ?? undefined, 'inputs')?.removed?.get(port) ?? node?.removed?.get('inputs');
 }
 
 /** The one place in the recipe that gives the kind a port takes. */
@@ -207,7 +214,7 @@ function checkDevice(node: DraftNode, draft: Draft, problems: Problems): void {
       'E_MISSING_DEVICE',
       `${node.kind} node "${name}" runs the ${manifest.program} program: it needs a device`,
       {
-        at: node.key,
+        at: missingSpanAt(draft.tree, ['nodes', name], 'device'),
         path,
         hint:
           known.length > 0 ? `add "device: ${known[0]}"` : 'add "devices: { main: { kind: cpu } }" and "device: main"',

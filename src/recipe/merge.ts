@@ -1,6 +1,6 @@
 /** Deep override: what `extends` means, and how `--device` changes a device. */
 import type { Problems } from './problems.js';
-import type { DocumentPath, SourceEntry, SourceMap, SourceNode } from './source.js';
+import type { DocumentPath, SourceEntry, SourceMap, SourceNode, Span } from './source.js';
 import { didYouMean } from './suggest.js';
 
 /**
@@ -9,6 +9,7 @@ import { didYouMean } from './suggest.js';
  */
 export function mergeMaps(base: SourceMap, over: SourceMap, problems: Problems, path: DocumentPath = []): SourceMap {
   const entries = new Map<string, SourceEntry>(base.entries);
+  const removed = new Map<string, Span>(base.removed);
   for (const [name, entry] of over.entries) {
     const at = [...path, name];
     const under = base.entries.get(name);
@@ -21,15 +22,18 @@ export function mergeMaps(base: SourceMap, over: SourceMap, problems: Problems, 
         });
       }
       entries.delete(name);
+      removed.set(name, entry.key);
     } else if (
       under?.value.kind === 'map' &&
       entry.value.kind === 'map' &&
       !changesKind(under.value, entry.value, at)
     ) {
-      entries.set(name, { key: entry.key, value: mergeMaps(under.value, entry.value, problems, at) });
+      // What such a map lacks, it lacks where it was begun: an override need not be whole.
+      entries.set(name, { key: under.key, value: mergeMaps(under.value, entry.value, problems, at) });
     } else entries.set(name, { key: entry.key, value: withoutNulls(entry.value) });
   }
-  return { kind: 'map', span: over.span, entries };
+  for (const name of entries.keys()) removed.delete(name);
+  return { kind: 'map', span: over.span, entries, ...(removed.size === 0 ? {} : { removed }) };
 }
 
 const isNull = (node: SourceNode): boolean => node.kind === 'scalar' && node.value === null;

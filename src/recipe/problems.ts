@@ -7,30 +7,37 @@ export interface ProblemDetails {
   readonly at?: Span | undefined;
   readonly path?: DocumentPath | string | undefined;
   readonly hint?: string | undefined;
+  /** Told only where nothing else is wrong at this place: another problem there says it better. */
+  readonly isLast?: boolean;
 }
 
 /** Longer messages (a key of a hundred kilobytes) and longer lines help nobody. */
 const MAX_MESSAGE = 400;
 const MAX_EXCERPT = 4096;
 
+const placeOf = (location: SourceLocation | undefined): string =>
+  `${location?.file}|${location?.line}|${location?.column}`;
+
 const short = (text: string): string => (text.length > MAX_MESSAGE ? `${text.slice(0, MAX_MESSAGE - 1)}…` : text);
 
 export class Problems {
   readonly #list: Diagnostic[] = [];
   readonly #seen = new Set<string>();
+  /** Told only where nothing else is. */
+  readonly #last = new Set<Diagnostic>();
   #errors = 0;
 
-  add(code: DiagnosticCode, message: string, { at, path = '', hint }: ProblemDetails = {}): void {
+  add(code: DiagnosticCode, message: string, { at, path = '', hint, isLast = false }: ProblemDetails = {}): void {
     const location = at === undefined ? undefined : locationOf(at);
     // An alias shows the same mistake at two paths; it is still one mistake at one place.
     const last = typeof path === 'string' ? path.split('.').at(-1) : path.at(-1);
-    const key = `${code}|${location?.file}|${location?.line}|${location?.column}|${last}`;
+    const key = `${code}|${placeOf(location)}|${last}`;
     if (this.#seen.has(key)) return;
     this.#seen.add(key);
     const severity = code.startsWith('W_') ? 'warning' : 'error';
     const excerpt = at === undefined || location === undefined ? undefined : lineText(at.file, location.line);
     if (severity === 'error') this.#errors++;
-    this.#list.push({
+    const diagnostic: Diagnostic = {
       severity,
       code,
       message: short(message),
@@ -38,7 +45,9 @@ export class Problems {
       path: typeof path === 'string' ? path : pathText(path),
       ...(location === undefined ? {} : { location }),
       ...(excerpt === undefined || excerpt.length > MAX_EXCERPT ? {} : { excerpt }),
-    });
+    };
+    this.#list.push(diagnostic);
+    if (isLast) this.#last.add(diagnostic);
   }
 
   /** True when one of these codes was reported. */
@@ -62,7 +71,11 @@ export class Problems {
       d.location?.line ?? 0,
       d.location?.column ?? 0,
     ];
-    return [...this.#list].sort((a, b) => {
+    const others = new Set(
+      this.#list.filter((d) => d.severity === 'error' && !this.#last.has(d)).map((d) => placeOf(d.location)),
+    );
+    const told = this.#list.filter((d) => !this.#last.has(d) || !others.has(placeOf(d.location)));
+    return told.sort((a, b) => {
       const [fa, la, ca] = rank(a);
       const [fb, lb, cb] = rank(b);
       return fa - fb || la - lb || ca - cb;

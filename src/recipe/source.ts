@@ -43,6 +43,8 @@ export interface SourceMap {
   readonly kind: 'map';
   readonly span: Span;
   readonly entries: ReadonlyMap<string, SourceEntry>;
+  /** Keys of an extended recipe that were taken away, and where: `key: null`. */
+  readonly removed?: ReadonlyMap<string, Span>;
 }
 export type SourceNode = SourceScalar | SourceList | SourceMap;
 
@@ -142,6 +144,12 @@ export function spanAt(root: SourceNode, path: DocumentPath): Span {
 /** The span of the key at a path, or of the nearest thing around it. */
 export function keySpanAt(root: SourceNode, path: DocumentPath): Span {
   return findNode(root, path)?.key ?? spanAt(root, path);
+}
+
+/** Where it comes from that a map has no such key: where that was removed, or the key of the map itself. */
+export function missingSpanAt(root: SourceNode, path: DocumentPath, key: string): Span {
+  const map = findNode(root, path)?.value;
+  return (map?.kind === 'map' ? map.removed?.get(key) : undefined) ?? keySpanAt(root, path);
 }
 
 export function mapAt(node: SourceNode | undefined, key: string): SourceMap | null {

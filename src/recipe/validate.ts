@@ -3,8 +3,19 @@ import type { DiagnosticCode } from '../contracts/recipe.js';
 import type { SchemaCheck, SchemaError } from './checker.js';
 import { isKind, keyHint, type SchemaContext, typeHint, typeText, valueText } from './explain.js';
 import type { Problems } from './problems.js';
+import { nodeManifest } from './registry.js';
 import { instancePath, propertyNames, subschemaAt } from './schema-path.js';
-import { type DocumentPath, findNode, keySpanAt, pathText, type SourceMap, spanAt, toValue } from './source.js';
+import {
+  type DocumentPath,
+  findNode,
+  keySpanAt,
+  missingSpanAt,
+  pathText,
+  type SourceMap,
+  type SourceNode,
+  spanAt,
+  toValue,
+} from './source.js';
 import { didYouMean } from './suggest.js';
 
 /** Keywords that only carry the errors of others. */
@@ -65,7 +76,7 @@ function report(
     case 'required': {
       const key = String(error.params['missingProperty']);
       problems.add('E_MISSING_KEY', missingKeyText(key, full), {
-        at: keySpanAt(tree, at),
+        at: missingSpanAt(tree, at, key),
         path: [...full, key],
         hint: missingKeyHint(key, full, tree, context),
       });
@@ -81,7 +92,9 @@ function report(
       return;
     }
     case 'type': {
+      if (isUnknownPort(full, tree, context)) return;
       const found = findNode(tree, at);
+      if (isNotFinite(found?.value) && /number|integer/.test(String(error.params['type']))) return;
       problems.add('E_TYPE', typeText(full, error, found?.value), {
         at: spanAt(tree, at),
         path: full,
@@ -134,6 +147,19 @@ function reportValue(
 }
 
 const isPort = (path: DocumentPath): boolean => path.length === 3 && path[0] === 'nodes' && path[2] === 'inputs';
+
+/** That a node has no such port says all: what flows into it does not matter. */
+function isUnknownPort(path: DocumentPath, tree: SourceMap, { registry }: SchemaContext): boolean {
+  const [, name = '', , port = ''] = path;
+  if (!isPort(path.slice(0, -1))) return false;
+  const kind = findNode(tree, ['nodes', name, 'kind'])?.value;
+  const manifest = kind?.kind === 'scalar' ? nodeManifest(registry, String(kind.value)) : undefined;
+  return manifest !== undefined && !Object.hasOwn(manifest.inputs, port);
+}
+
+/** Where a number is wanted, that this is none was told when the file was read. */
+const isNotFinite = (node: SourceNode | undefined): boolean =>
+  node?.kind === 'scalar' && typeof node.value === 'number' && !Number.isFinite(node.value);
 
 function unknownKeyText(key: string, parent: DocumentPath): string {
   return parent.length === 0 ? `unknown key "${key}"` : `unknown key "${key}" in ${pathText(parent)}`;

@@ -52,9 +52,14 @@ export class Converter {
     const value = node.value;
     if (typeof value === 'number') {
       if (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value))) {
-        this.problems.add('E_VALUE', `${node.source ?? String(value)} cannot be kept exactly as a number`, {
+        const written = node.source ?? String(value);
+        const finite = Number.isFinite(value);
+        this.problems.add('E_VALUE', `${written} ${finite ? 'cannot be kept exactly as a' : 'is no finite'} number`, {
           at: span,
-          hint: `the largest whole number is ${Number.MAX_SAFE_INTEGER}; quote it where text is meant`,
+          isLast: true,
+          hint: finite
+            ? `the largest whole number is ${Number.MAX_SAFE_INTEGER}; quote it where text is meant`
+            : 'write a finite number; quote it where text is meant',
         });
       }
       return { kind: 'scalar', span, value };

@@ -318,13 +318,46 @@ test('numbers that JSON cannot write are called by their names in YAML', async (
   );
   const { diagnostics } = await compileText(text, { registry: REGISTRY, file: 'r.yaml' });
   assert.equal(
-    diagnostics.filter((d) => d.code === 'E_TYPE').map((d) => [d.code, d.message, d.hint]),
+    diagnostics.map((d) => [d.code, d.message, d.hint]),
     [
       ['E_TYPE', 'model.path must be text, not -.inf', 'put it in quotes: "-.inf"'],
-      ['E_TYPE', 'nodes.dec.with.ctx_len must be a whole number, not .nan', undefined],
+      ['E_VALUE', '.nan is no finite number', 'write a finite number; quote it where text is meant'],
     ],
   );
 });
+
+for (const [name, change, wanted] of [
+  [
+    'no number',
+    ['kind: decode,', 'kind: decode, with: { temperature: .inf },'],
+    ['E_VALUE .inf is no finite number'],
+  ],
+  [
+    'too large',
+    ['kind: decode,', 'kind: decode, with: { seed: 9007199254740993 },'],
+    ['E_VALUE 9007199254740993 cannot be kept exactly as a number'],
+  ],
+  [
+    'digits where text is meant',
+    ['path: m', 'path: 99999999999999999999'],
+    ['E_TYPE model.path must be text, not 999'],
+  ],
+  ['as written', ['name: test', 'name: 1.10'], ['E_TYPE name must be text, not 1.10']],
+  [
+    'a port that is not there',
+    ['pixels: $pre.pixels', 'pixels: $pre.pixels, mask: [1]'],
+    ['E_UNKNOWN_PORT encode node "enc" has no input port "mask"'],
+  ],
+] as const) {
+  test(`one mistake at one place is told once: ${name}`, async () => {
+    const { diagnostics } = await compileText(recipe(change), { registry: REGISTRY, file: 'r.yaml' });
+    assert.equal(
+      diagnostics.map((d, i) => `${d.code} ${d.message}`.slice(0, wanted[i]?.length)),
+      wanted,
+    );
+    for (const { hint } of diagnostics) assert.not.match(hint ?? '', /quotes: "(?!1\.10"|9{20}")/);
+  });
+}
 
 test('every code of the union has a test', async () => {
   const { readdir, readFile } = await import('node:fs/promises');

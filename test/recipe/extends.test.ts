@@ -99,6 +99,41 @@ test('a base that is missing, a folder, broken or of another version', async () 
   });
 });
 
+test('what a node lacks is missing in the base, or where an override took it away', async () => {
+  const base = BASE.replace('kind: decode, device: main, inputs: { tokens: $pre.tokens, ', 'knd: decode, inputs: { ');
+  const over = [
+    'extends: base.yaml',
+    'nodes:',
+    '  dec: { with: { seed: 1 } }',
+    '  enc: { with: { batch_size: 2 }, device: null }',
+    '  pre:',
+    '    inputs:',
+    '      prompt: null',
+    '  out: { kind: null }',
+  ].join('\n');
+  await withFiles({ 'base.yaml': base, 'over.yaml': over }, async (folder) => {
+    const { diagnostics } = await compile(join(folder, 'over.yaml'), options);
+    const places = diagnostics
+      .filter((d) => d.code.startsWith('E_MISSING'))
+      .map((d) => `${d.code} ${d.path} ${d.location?.file.slice(folder.length + 1)} ${d.location?.line}`);
+    assert.equal(places.sort(), [
+      'E_MISSING_DEVICE nodes.enc.device over.yaml 4',
+      'E_MISSING_KEY nodes.dec.kind base.yaml 12',
+      'E_MISSING_KEY nodes.out.kind over.yaml 8',
+      'E_MISSING_PORT nodes.pre.inputs over.yaml 7',
+    ]);
+  });
+});
+
+test('a base that is no text is told at the place in the base', async () => {
+  const files = { 'over.yaml': 'extends: base.yaml\n', 'base.yaml': 'version: 1\nname: a\0b\n' };
+  await withFiles(files, async (folder) => {
+    const { diagnostics } = await compile(join(folder, 'over.yaml'), options);
+    assert.equal(diagnostics.map(brief), ['E_ENCODING 2:8']);
+    assert.is(diagnostics[0]?.location?.file, join(folder, 'base.yaml'));
+  });
+});
+
 test('circles and too long chains', async () => {
   const files: Record<string, string> = {
     'a.yaml': 'extends: b.yaml\n',
