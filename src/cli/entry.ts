@@ -61,8 +61,17 @@ async function usageError(error: CommanderError, argv: readonly string[], progra
   }
   return new VlmError('USAGE', {
     what: first.charAt(0).toUpperCase() + first.slice(1),
-    hint: hint === '' ? 'see vlm-run --help' : hint.replace(/^Did/, 'did'),
+    hint: hint === '' ? `see vlm-run ${helpOf(argv, program)}--help` : hint.replace(/^Did/, 'did'),
   });
+}
+
+/** The command that was meant, for whose help one asks: `models pull `, or nothing. */
+function helpOf(argv: readonly string[], program?: Command): string {
+  const [word = '', second = ''] = argv;
+  const command = program?.commands.find((each) => each.name() === word);
+  if (command === undefined) return '';
+  const below = command.commands.some((each) => each.name() === second);
+  return below ? `${word} ${second} ` : `${word} `;
 }
 
 /** Runs the command of this process. */

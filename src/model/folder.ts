@@ -80,10 +80,11 @@ function searchFolders(ref: RecipeModel, baseDir: string, env: Environment) {
   const folders: string[] = [];
   if (ref.path !== undefined) {
     const path = resolve(baseDir, ref.path);
-    const isFolder = statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+    const found = statSync(path, { throwIfNoEntry: false });
+    const isFolder = found?.isDirectory() ?? false;
     if (!isFolder && ref.hub === undefined) {
       throw new VlmError('MODEL_MISSING', {
-        what: 'The model folder does not exist',
+        what: found === undefined ? 'The model folder does not exist' : 'The model is a file, not a folder',
         where: path,
         hint: 'correct model.path (in a recipe it starts from the recipe’s folder, with --set from the current one), or name a model of the hub with model.hub',
       });

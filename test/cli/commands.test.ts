@@ -36,6 +36,9 @@ test('without arguments: help on standard error, exit 2', async () => {
 for (const [args, hint] of [
   [['vaildate'], 'did you mean "validate"'],
   [['vaildate', recipe], 'did you mean "validate"'],
+  [['sweep'], 'see vlm-run sweep --help'],
+  [['models', 'pull'], 'see vlm-run models pull --help'],
+  [['--bogus'], 'see vlm-run --help'],
   [['validate', recipe, '--jsno'], 'did you mean --json'],
   [[recipe, '--inptu', 'a=b'], 'did you mean --input'],
   [[recipe, '--input', 'imgae=x'], 'did you mean "image"'],

@@ -29,6 +29,7 @@ test('what is missing is MODEL_MISSING with what to do', async () => {
   const cases: readonly (readonly [Parameters<typeof openModelFolder>[0], string])[] = [
     [{ path: join(empty, 'nowhere') }, 'model.path'],
     [{ path: empty }, 'config.json'],
+    [{ path: join(golden, 'internvl-hf', 'tokenizer_config.json') }, 'a file, not a folder'],
     [{}, 'model.hub'],
     [{ hub: 'org/model' }, 'vlm-run models pull org/model'],
     [{ hub: 'org/model', revision: 'v1' }, 'vlm-run models pull org/model --revision v1'],

@@ -327,11 +327,7 @@ test('numbers that JSON cannot write are called by their names in YAML', async (
 });
 
 for (const [name, change, wanted] of [
-  [
-    'no number',
-    ['kind: decode,', 'kind: decode, with: { temperature: .inf },'],
-    ['E_VALUE .inf is no finite number'],
-  ],
+  ['no number', ['kind: decode,', 'kind: decode, with: { temperature: .inf },'], ['E_VALUE .inf is no finite number']],
   [
     'too large',
     ['kind: decode,', 'kind: decode, with: { seed: 9007199254740993 },'],
