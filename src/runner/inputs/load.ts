@@ -7,7 +7,7 @@ import type { Plan, PlanInput } from '../../contracts/recipe.js';
 import type { RunItem } from '../item.js';
 import { copyValue } from '../values.js';
 import { type FetchContext, fetchBytes } from './fetch.js';
-import { parseMessages, readMessages } from './messages.js';
+import { isImageValue, isMessagesValue, parseMessages, readMessages } from './messages.js';
 
 /**
  * A value for an input. Text inputs take a string as it is; images and conversations take a string as a path, an
@@ -48,7 +48,7 @@ export async function loadInputs(
 ): Promise<LoadedInputs> {
   const known = Object.keys(plan.inputs);
   for (const name of Object.keys(given)) {
-    if (plan.inputs[name] !== undefined) continue;
+    if (Object.hasOwn(plan.inputs, name)) continue;
     const hint = options.suggest?.(name, known);
     throw new VlmError('INPUT_UNKNOWN', {
       what: `The recipe has no input "${name}"`,
@@ -60,7 +60,8 @@ export async function loadInputs(
   const values: Record<string, PortValue | readonly PortValue[]> = {};
   const digests: InputDigest[] = [];
   for (const input of Object.values(plan.inputs)) {
-    const value = await loadInput(input, given[input.name], plan, options);
+    const own = Object.hasOwn(given, input.name) ? given[input.name] : undefined;
+    const value = await loadInput(input, own, plan, options);
     if (value === undefined) continue;
     values[input.name] = value;
     for (const one of listOf(value)) digests.push(...digestsOf(input.name, one));
@@ -155,9 +156,11 @@ function fileOf(value: unknown): string | undefined {
     : undefined;
 }
 
-/** Values that are port values already are copied: their buffers may be handed to workers. */
+/** Values that are port values already are copied: their buffers may be handed to workers. A file can only name the kind. */
 function isPortValue(value: unknown, type: PlanInput['type']): value is PortValue {
-  return typeof value === 'object' && value !== null && 'kind' in value && value.kind === type;
+  if (typeof value !== 'object' || value === null || !('kind' in value) || value.kind !== type) return false;
+  if (type === 'text') return 'text' in value && typeof value.text === 'string';
+  return type === 'image' ? isImageValue(value) : isMessagesValue(value);
 }
 
 function wrongType(context: FetchContext, expected: string, received: unknown): VlmError {

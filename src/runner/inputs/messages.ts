@@ -75,6 +75,28 @@ async function readPart(
   return { type: 'image', image: images.length - 1 };
 }
 
+/** Whether this is a conversation that was read before, its images in memory. */
+export function isMessagesValue(value: object): value is MessagesValue {
+  const { messages, images } = value as { readonly messages?: unknown; readonly images?: unknown };
+  return Array.isArray(images) && images.every(isImageValue) && Array.isArray(messages) && messages.every(isMessage);
+}
+
+export function isImageValue(value: unknown): value is ImageValue {
+  return isObject(value) && value['bytes'] instanceof Uint8Array && typeof value['name'] === 'string';
+}
+
+function isMessage(value: unknown): value is ChatMessage {
+  if (!isObject(value) || typeof value['role'] !== 'string') return false;
+  const { content } = value;
+  return typeof content === 'string' || (Array.isArray(content) && content.every(isPart));
+}
+
+function isPart(value: unknown): value is ContentPart {
+  if (!isObject(value)) return false;
+  if (value['type'] === 'text') return typeof value['text'] === 'string';
+  return value['type'] === 'image' && ['number', 'undefined'].includes(typeof value['image']);
+}
+
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

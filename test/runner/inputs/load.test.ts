@@ -144,6 +144,35 @@ test('unknown, missing, optional, several', async () => {
   assert.is((one.values['image'] as readonly unknown[]).length, 1);
 });
 
+test('a name that every object has is no input', async () => {
+  for (const name of ['toString', 'constructor', '__proto__']) {
+    const given = Object.defineProperty({ image: 'a.png' }, name, { value: 'x', enumerable: true });
+    await fails('INPUT_UNKNOWN', load({ image: {} }, given));
+    await fails('INPUT_MISSING', load({ [name]: { type: 'text' } }, {}));
+  }
+});
+
+test('what only says that it is a value of a port is judged as anything else', async () => {
+  const image = { kind: 'image', bytes: PNG, name: 'given' } as const;
+  for (const given of [{ kind: 'image' }, { ...image, bytes: 5 }, { ...image, name: 5 }]) {
+    await fails('OPTION_INVALID', load({ image: {} }, { image: given }));
+  }
+  await fails('OPTION_INVALID', load({ ask: { type: 'text' } }, { ask: { kind: 'text' } }));
+  const message = { role: 'user', content: [{ type: 'image', image: 0 }] };
+  const wrong = [
+    { messages: [{ role: 5, content: 'x' }], images: [] },
+    { messages: [{ role: 'user', content: [{ type: 'text' }] }], images: [image] },
+    { messages: 'x', images: [] },
+    { images: [] },
+  ];
+  for (const value of wrong) {
+    await fails('INPUT_UNREADABLE', load({ chat: { type: 'messages' } }, { chat: { kind: 'messages', ...value } }));
+  }
+  const chat = { kind: 'messages', messages: [message], images: [image] };
+  const { values } = await load({ chat: { type: 'messages' } }, { chat });
+  assert.equal(values['chat'], chat);
+});
+
 test('what cannot be read', async () => {
   await fails('INPUT_UNREADABLE', load({ image: {} }, { image: 'none.png' }));
   await fails('INPUT_UNREADABLE', load({ image: {} }, { image: '.' }));
