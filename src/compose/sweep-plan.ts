@@ -74,8 +74,8 @@ function placed(error: ErrorData, point: Point, sweep: Sweep): ErrorData {
   const paths = Object.keys(point.values).filter((path) => path.startsWith('device.') === (option === 'device'));
   const path = paths[Number(number) - 1];
   if (path === undefined) return error;
-  const part = path in sweep.grid ? 'grid' : path in sweep.zip ? 'zip' : 'list';
-  const at = sweep.list.findIndex((one) => path in one && one[path] === point.values[path]);
+  const part = (['grid', 'zip'] as const).find((one) => Object.hasOwn(sweep[one], path)) ?? 'list';
+  const at = sweep.list.findIndex((one) => Object.hasOwn(one, path) && one[path] === point.values[path]);
   // The excerpt would show a command line that nobody typed.
   const told = (error.received ?? '').split('\n').filter((line) => line.startsWith('error['));
   const received = told.length === 0 ? {} : { received: told.join('\n') };

@@ -2,7 +2,7 @@
 import type { SchemaError } from './checker.js';
 import { nodeManifest, type Registry } from './registry.js';
 import type { JsonSchema } from './schema.js';
-import { type DocumentPath, findNode, pathText, type SourceMap, type SourceNode } from './source.js';
+import { type DocumentPath, findNode, pathText, type ScalarValue, type SourceMap, type SourceNode } from './source.js';
 import { didYouMean, nearest } from './suggest.js';
 
 export interface SchemaContext {
@@ -106,20 +106,21 @@ interface ValueWords {
 }
 
 /** Errors of enum, const, limits, lengths, patterns and anything else. */
-export function valueText(path: DocumentPath, error: SchemaError, schema: JsonSchema, written: string): ValueWords {
+export function valueText(path: DocumentPath, error: SchemaError, schema: JsonSchema, value: ScalarValue): ValueWords {
   const what = pathText(path);
+  const written = String(value);
   const { limit } = error.params;
   switch (error.keyword) {
     case 'enum': {
       const allowed = Array.isArray(error.params['allowedValues']) ? error.params['allowedValues'] : [];
       const near = nearest(written, allowed.map(String));
       return {
-        message: `${what} must be one of ${allowed.map(quote).join(', ')}, not ${quote(written)}`,
+        message: `${what} must be one of ${allowed.map(quote).join(', ')}, not ${quote(value)}`,
         hint: near === undefined ? undefined : `did you mean "${near}"?`,
       };
     }
     case 'const':
-      return { message: `${what} must be ${quote(error.params['allowedValue'])}, not ${quote(written)}` };
+      return { message: `${what} must be ${quote(error.params['allowedValue'])}, not ${quote(value)}` };
     case 'minimum':
     case 'maximum':
     case 'exclusiveMinimum':

@@ -5,6 +5,7 @@ import { parseRecipe } from './parse.js';
 import type { Problems } from './problems.js';
 import type { ReadText } from './read.js';
 import { type SourceEntry, type SourceFile, type SourceMap, sourceFile } from './source.js';
+import { checkVersion } from './version.js';
 
 export const MAX_EXTENDS = 8;
 
@@ -28,7 +29,7 @@ export async function loadChain(
   files.push(file);
   const tree = parseRecipe(file, problems);
   if (tree === null) return null;
-  const known = checkVersion(tree, problems);
+  const known = checkVersion(tree, problems, 'recipe');
   const entry = tree.entries.get('extends');
   if (entry === undefined) return known ? tree : null;
   const base = await openBase(entry, file, read, problems, chain);
@@ -83,19 +84,4 @@ async function openBase(
   }
   problems.add('E_EXTENDS', `${shown} cannot be extended: ${result.message}`, { at, path, hint: result.hint });
   return null;
-}
-
-/** Another version is another language: nothing else can be said about such a file. */
-function checkVersion(tree: SourceMap, problems: Problems): boolean {
-  const entry = tree.entries.get('version');
-  if (entry === undefined || entry.value.kind !== 'scalar') return true;
-  const { value, span } = entry.value;
-  const number = typeof value === 'string' && /^\d+(\.\d+)*$/.test(value) ? Number.parseFloat(value) : value;
-  if (typeof number !== 'number' || number === 1) return true;
-  problems.add('E_VERSION', `recipe version ${value} is not known`, {
-    at: span,
-    path: 'version',
-    hint: number > 1 ? 'this vlm-run reads version 1; a newer one may read this recipe' : 'write "version: 1"',
-  });
-  return false;
 }

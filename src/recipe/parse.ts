@@ -1,7 +1,7 @@
 /** Phase 1: YAML text -> tree with positions. Nothing here knows what a recipe is. */
 import { Composer, type Document, type ParsedNode, Parser, type YAMLError } from 'yaml';
 import type { Problems } from './problems.js';
-import { locationOf, type SourceFile, type SourceMap, type SourceNode, type Span } from './source.js';
+import { type FileKind, locationOf, type SourceFile, type SourceMap, type SourceNode, type Span } from './source.js';
 import { Converter, MAX_DEPTH, StopConverting } from './yaml-tree.js';
 
 type Token = ReturnType<Parser['parse']> extends Generator<infer T> ? T : never;
@@ -29,7 +29,7 @@ export function parseRecipe(file: SourceFile, problems: Problems): SourceMap | n
 }
 
 /** Any YAML document as a tree; null after an error or when it is empty. */
-export function parseYaml(file: SourceFile, problems: Problems): SourceNode | null {
+export function parseYaml(file: SourceFile, problems: Problems, what: FileKind = 'recipe'): SourceNode | null {
   const tokens: Token[] = [...new Parser().parse(file.text)];
   const deep = deepToken(tokens, MAX_DEPTH * 2);
   if (deep !== null) {
@@ -50,21 +50,21 @@ export function parseYaml(file: SourceFile, problems: Problems): SourceNode | nu
   if (reportSyntax(file, document, tokens, problems)) return null;
   if (second !== undefined) {
     const at = separatorBefore(file, second.range[0]);
-    problems.add('E_YAML', 'the file holds several YAML documents, a recipe is one', {
+    problems.add('E_YAML', `the file holds several YAML documents, a ${what} is one`, {
       at,
-      hint: 'split it into one file a recipe',
+      hint: `split it into one file a ${what}`,
     });
     return null;
   }
   if (document.contents === null || isBlank(document.contents, file)) {
     problems.add('E_EMPTY', 'the file is empty', {
       at: { file, start: 0, end: 0 },
-      hint: '"vlm-run init" writes a starter recipe',
+      hint: what === 'recipe' ? '"vlm-run init" writes a starter recipe' : 'start with "version: 1"',
     });
     return null;
   }
   try {
-    return new Converter(file, problems).convert(document.contents as ParsedNode);
+    return new Converter(file, problems, what).convert(document.contents as ParsedNode);
   } catch (error) {
     if (error instanceof StopConverting) return null;
     throw error;

@@ -3,6 +3,7 @@
 import { closeSync, constants, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import type { DiagnosticCode } from '../contracts/recipe.js';
+import type { FileKind } from './source.js';
 import { nearest } from './suggest.js';
 
 export const MAX_RECIPE_BYTES = 1024 * 1024;
@@ -27,7 +28,7 @@ const failure = (code: ReadFailure['code'], message: string, hint?: string, text
   ...(text === undefined ? {} : { text }),
 });
 
-export async function readText(path: string): Promise<ReadResult> {
+export async function readText(path: string, what: FileKind = 'recipe'): Promise<ReadResult> {
   let file: number;
   try {
     // O_NONBLOCK: opening a named pipe that nobody writes to must not wait.
@@ -41,12 +42,12 @@ export async function readText(path: string): Promise<ReadResult> {
       const recipes = recipesIn(path);
       return failure(
         'E_READ',
-        'this is a folder, not a recipe file',
+        `this is a folder, not a ${what} file`,
         recipes.length > 0 ? `it holds ${recipes.slice(0, 5).join(', ')}` : 'give the path of a .yaml file',
       );
     }
     if (!stat.isFile()) return failure('E_READ', 'this is not a regular file', 'give the path of a .yaml file');
-    if (stat.size > MAX_RECIPE_BYTES) return tooLarge(stat.size);
+    if (stat.size > MAX_RECIPE_BYTES) return tooLarge(stat.size, what);
     // The file may grow between stat and read: one byte more than allowed tells.
     const buffer = Buffer.allocUnsafe(MAX_RECIPE_BYTES + 1);
     let length = 0;
@@ -55,7 +56,7 @@ export async function readText(path: string): Promise<ReadResult> {
       length += bytesRead;
       if (bytesRead === 0 || length === buffer.length) break;
     }
-    return length > MAX_RECIPE_BYTES ? tooLarge(length) : decodeUtf8(buffer.subarray(0, length));
+    return length > MAX_RECIPE_BYTES ? tooLarge(length, what) : decodeUtf8(buffer.subarray(0, length), what);
   } catch (error) {
     return failure('E_READ', `the file cannot be read (${errorCode(error)})`);
   } finally {
@@ -63,9 +64,9 @@ export async function readText(path: string): Promise<ReadResult> {
   }
 }
 
-function tooLarge(bytes: number): ReadResult {
+function tooLarge(bytes: number, what: FileKind): ReadResult {
   const mib = (bytes / 1024 / 1024).toFixed(1);
-  return failure('E_SIZE', `the file is ${mib} MiB; a recipe is at most 1 MiB of text`, 'is this really a recipe?');
+  return failure('E_SIZE', `the file is ${mib} MiB; a ${what} is at most 1 MiB of text`, `is this really a ${what}?`);
 }
 
 function openFailure(path: string, error: unknown): ReadResult {
@@ -93,10 +94,10 @@ function recipesIn(folder: string): string[] {
 }
 
 /** Strict UTF-8 without NUL; a byte order mark at the start is dropped. */
-export function decodeUtf8(bytes: Uint8Array): ReadResult {
+export function decodeUtf8(bytes: Uint8Array, what: FileKind = 'recipe'): ReadResult {
   const [a, b] = bytes;
   if ((a === 0xff && b === 0xfe) || (a === 0xfe && b === 0xff)) {
-    return failure('E_ENCODING', 'the file is UTF-16, a recipe is UTF-8', 'save it as UTF-8', '');
+    return failure('E_ENCODING', `the file is UTF-16, a ${what} is UTF-8`, 'save it as UTF-8', '');
   }
   let text: string;
   try {

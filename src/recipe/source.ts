@@ -15,6 +15,9 @@ export interface SourceFile {
   readonly lineStarts: readonly number[];
 }
 
+/** What a file says it is, for messages. */
+export type FileKind = 'recipe' | 'sweep';
+
 /** A range of one text, as UTF-16 offsets (what editors count). */
 export interface Span {
   readonly file: SourceFile;

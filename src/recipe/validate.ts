@@ -123,6 +123,7 @@ function reportValue(
 ): void {
   const value = findNode(tree, at)?.value;
   const written = value?.kind === 'scalar' ? String(value.value) : '';
+  if (isNotFinite(value) && 'limit' in error.params) return;
   // References are read when the recipe is linked.
   if (error.keyword === 'pattern' && (isPort(full.slice(0, -1)) || full[0] === 'outputs')) return;
   const kind = isKind(full);
@@ -136,7 +137,7 @@ function reportValue(
     });
     return;
   }
-  const { message, hint } = valueText(full, error, schema, written);
+  const { message, hint } = valueText(full, error, schema, value?.kind === 'scalar' ? value.value : '');
   const code: DiagnosticCode =
     full.join('.') === 'version' ? 'E_VERSION' : UNIONS.has(error.keyword) ? 'E_SCHEMA' : 'E_VALUE';
   problems.add(code, message, {

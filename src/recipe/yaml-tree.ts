@@ -4,7 +4,15 @@
  */
 import { isAlias, isMap, isPair, isScalar, isSeq, type Node, type Pair, type ParsedNode, type Scalar } from 'yaml';
 import type { Problems } from './problems.js';
-import { locationOf, type SourceEntry, type SourceFile, type SourceMap, type SourceNode, type Span } from './source.js';
+import {
+  type FileKind,
+  locationOf,
+  type SourceEntry,
+  type SourceFile,
+  type SourceMap,
+  type SourceNode,
+  type Span,
+} from './source.js';
 import { didYouMean } from './suggest.js';
 
 /** Levels of maps and lists. */
@@ -26,6 +34,7 @@ export class Converter {
   constructor(
     private readonly file: SourceFile,
     private readonly problems: Problems,
+    private readonly what: FileKind,
   ) {}
 
   convert(node: ParsedNode | Node | null, fallback?: Span): SourceNode {
@@ -154,10 +163,14 @@ export class Converter {
   }
 
   #tooMany(at: Span): never {
-    this.problems.add('E_ALIAS', `the recipe has more than ${MAX_VALUES} values once its aliases are written out`, {
-      at: { ...at, end: at.start + 1 },
-      hint: 'each alias repeats all that its anchor holds: use fewer of them inside one another',
-    });
+    this.problems.add(
+      'E_ALIAS',
+      `the ${this.what} has more than ${MAX_VALUES} values once its aliases are written out`,
+      {
+        at: { ...at, end: at.start + 1 },
+        hint: 'each alias repeats all that its anchor holds: use fewer of them inside one another',
+      },
+    );
     throw new StopConverting();
   }
 

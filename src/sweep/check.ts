@@ -1,10 +1,20 @@
 /** What is wrong with a sweep file, each mistake once and at its place. Of the recipe it knows nothing. */
 import { Ajv } from 'ajv';
 import type { SchemaError } from '../recipe/checker.js';
+import { describeNode } from '../recipe/explain.js';
 import type { Problems } from '../recipe/problems.js';
-import { type DocumentPath, keySpanAt, type SourceMap, type SourceNode, spanAt, toValue } from '../recipe/source.js';
+import {
+  type DocumentPath,
+  findNode,
+  keySpanAt,
+  type SourceMap,
+  type SourceNode,
+  spanAt,
+  toValue,
+} from '../recipe/source.js';
 import { didYouMean, nearest } from '../recipe/suggest.js';
 import { validateTree } from '../recipe/validate.js';
+import { checkVersion } from '../recipe/version.js';
 import type { AxisValues } from './file.js';
 import { countOf, MAX_POINTS } from './points.js';
 import { SWEEP_SCHEMA } from './schema.js';
@@ -18,7 +28,7 @@ const EXAMPLES: Readonly<Record<string, string>> = {
 };
 const AXES = ['grid', 'zip', 'list'] as const;
 /** `/grid/<axis>` or `/zip/<axis>`, and which of the three ways to write values an error is about. */
-const AXIS = /^\/(?:grid|zip)\/[^/]+$/;
+const AXIS = /^\/(?:grid|zip)\/[^/]*$/;
 const FORM = /^#\/properties\/(?:grid|zip)\/additionalProperties\/anyOf(?:\/(\d))?/;
 
 export function checkSweep(tree: SourceNode, problems: Problems): void {
@@ -28,6 +38,7 @@ export function checkSweep(tree: SourceNode, problems: Problems): void {
     problems.add('E_TYPE', `a sweep is a map of keys and values, this is ${what}`, { at, hint: EXAMPLES['version'] });
     return;
   }
+  if (!checkVersion(tree, problems, 'sweep')) return;
   const value = toValue(tree) as Map;
   const validate = new Ajv({ allErrors: true, allowUnionTypes: true, strict: false, verbose: false }).compile(
     SWEEP_SCHEMA,
@@ -41,6 +52,7 @@ export function checkSweep(tree: SourceNode, problems: Problems): void {
   checkRanges(tree, value, problems);
   checkZip(tree, value, problems);
   checkNames(tree, value, problems);
+  checkParameters(tree, value, problems);
 }
 
 /** Of the three ways to write the values of an axis, the one that was meant is judged. */
@@ -51,10 +63,18 @@ function oneForm(error: SchemaError, value: Map): readonly SchemaError[] {
   if (form === null) return [error];
   const [, part = '', name = ''] = error.instancePath.split('/');
   const axis = objectOf(value[part])[name.replaceAll('~1', '/').replaceAll('~0', '~')];
-  const meant = Array.isArray(axis) ? '0' : isMap(axis) ? ('log' in axis ? '2' : '1') : null;
+  const meant = Array.isArray(axis) ? '0' : isMap(axis) ? (isLog(axis) ? '2' : '1') : null;
+  // A "log" that was misspelt is not missing as well.
+  if (meant === '2' && error.params['missingProperty'] === 'log') return [];
   if (meant !== null) return form[1] === meant ? [error] : [];
   if (form[1] !== '0' || !AXIS.test(error.instancePath)) return [];
   return [{ ...error, keyword: 'type', params: { type: 'array' } }];
+}
+
+/** `{ log: … }`, misspelt or not. */
+function isLog(axis: Map): boolean {
+  const known = ['from', 'to', 'step', 'log'];
+  return Object.keys(axis).some((key) => key === 'log' || (!known.includes(key) && nearest(key, known) === 'log'));
 }
 
 function checkTop(tree: SourceMap, value: Map, errors: readonly SchemaError[], problems: Problems): void {
@@ -128,11 +148,11 @@ function checkNames(tree: SourceMap, value: Map, problems: Problems): void {
       path,
       hint: 'a parameter is one axis: remove it here or there',
     });
-  for (const name of Object.keys(zip)) if (name in grid) twice(['zip', name], name, 'grid');
+  for (const name of Object.keys(zip)) if (Object.hasOwn(grid, name)) twice(['zip', name], name, 'grid');
   for (const [i, point] of list.entries()) {
     for (const name of Object.keys(point)) {
-      if (name in grid) twice(['list', i, name], name, 'grid');
-      if (name in zip) twice(['list', i, name], name, 'zip');
+      if (Object.hasOwn(grid, name)) twice(['list', i, name], name, 'grid');
+      if (Object.hasOwn(zip, name)) twice(['list', i, name], name, 'zip');
     }
   }
   const known = [...new Set([...Object.keys(grid), ...Object.keys(zip), ...list.flatMap(Object.keys)])];
@@ -150,6 +170,47 @@ function checkNames(tree: SourceMap, value: Map, problems: Problems): void {
       });
     }
   }
+}
+
+/** What can be told of a parameter without the recipe: how its name is written, and that a device is named by text. */
+function checkParameters(tree: SourceMap, value: Map, problems: Problems): void {
+  for (const { name, path, values } of parametersOf(value)) {
+    if (name.trim() === '' || name.includes('=')) {
+      problems.add('E_VALUE', `"${name}" is no parameter of a recipe`, {
+        at: keySpanAt(tree, path),
+        path,
+        hint: 'write it as --set does, its values beside it: "nodes.decode.with.batch_size: [1, 2]"',
+      });
+    }
+    for (const at of name.startsWith('device.') ? values : []) {
+      const node = findNode(tree, at)?.value;
+      if (node?.kind === 'scalar' && typeof node.value === 'string') continue;
+      problems.add('E_TYPE', `a value of ${name} must be text, not ${describeNode(node)}`, {
+        at: spanAt(tree, at),
+        path: at,
+        hint: 'a device as --device takes it: cpu, or "ai100:0"',
+      });
+    }
+  }
+}
+
+interface Parameter {
+  readonly name: string;
+  readonly path: DocumentPath;
+  readonly values: readonly DocumentPath[];
+}
+
+function parametersOf(value: Map): readonly Parameter[] {
+  const axes = (['grid', 'zip'] as const).flatMap((part) =>
+    Object.entries(objectOf(value[part])).map(([name, axis]): Parameter => {
+      const path = [part, name];
+      return { name, path, values: Array.isArray(axis) ? axis.map((_, i) => [...path, i]) : [path] };
+    }),
+  );
+  const list = listOf(value['list']).flatMap((point, i) =>
+    Object.keys(point).map((name): Parameter => ({ name, path: ['list', i, name], values: [['list', i, name]] })),
+  );
+  return [...axes, ...list];
 }
 
 function isMap(value: unknown): value is Map {

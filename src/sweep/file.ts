@@ -64,19 +64,19 @@ interface Written {
 /** Throws RECIPE_UNREADABLE and RECIPE_INVALID, all problems at once. */
 export async function readSweep(path: string): Promise<Sweep> {
   const file = resolve(path);
-  const read = await readText(file);
+  const read = await readText(file, 'sweep');
   const source = sourceFile(path, dirname(file), (read.ok ? read.text : (read.text ?? '')).replace(/^\uFEFF/, ''));
   const problems = new Problems();
   if (!read.ok) {
     const end = source.text.length;
-    problems.add(read.code, read.message.replace('a recipe is', 'a sweep is'), {
+    problems.add(read.code, read.message, {
       at: { file: source, start: end, end },
       hint: read.hint,
     });
     const hint = 'paths start from the working directory; `vlm-run sweep --schema` prints what a sweep file may say';
     throw invalid('RECIPE_UNREADABLE', problems.all(), hint);
   }
-  const tree = parseYaml(source, problems);
+  const tree = parseYaml(source, problems, 'sweep');
   if (tree !== null) checkSweep(tree, problems);
   if (tree === null || problems.hasErrors) throw invalid('RECIPE_INVALID', problems.all());
   const placeOf = (at: DocumentPath): SourceLocation => locationOf(keySpanAt(tree, at));

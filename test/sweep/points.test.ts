@@ -118,6 +118,15 @@ test('each mistake of a file is one problem, at its place, with what was meant',
     ['zip: { a.b: [1, 2], c.d: [1] }', '4:21', /a\.b has 2 values, c\.d has 1/],
     [`grid: { ${axis}: [1] }\nlist: [{ ${axis}: 2 }]`, '5:10', /an axis of "grid" already/],
     [`grid: { ${axis}: [1] }\nexclude: [{ nodes.decode.with.bach_size: 1 }]`, '5:13', /did you mean "nodes\.decode/],
+    ['grid: { "": 1.5 }', '4:13', /must be a list/],
+    ['grid: { "": [1] }', '4:9', /no parameter/],
+    [`grid: { ${axis}=4: [1] }`, '4:9', /batch_size: \[1, 2\]/],
+    [`grid: { ${axis}: { lgo: { from: 1, to: 8, points: 3 } } }`, '4:41', /did you mean "log"/],
+    [`grid: { ${axis}: { log: { from: 1, to: 8, points: .inf } } }`, '4:72', /is no finite number/],
+    ['grid: { device.main: [cpu, { kind: cpu }] }', '4:28', /must be text, not a map/],
+    ['zip: { device.main: { from: 1, to: 2 } }', '4:8', /must be text, not a map/],
+    ['list: [{ device.main: 4 }]', '4:23', /must be text, not 4/],
+    [`grid: { ${axis}: [1] }\nmeasure: { order: 1.0 }`, '5:19', /must be text/],
     [`grid: { ${axis}: [1] }\nparity: { reference: { x: 1 } }`, '5:24', /no axis of this sweep/],
   ] as const) {
     const error = await errorOf(read(folder, `${HEAD}${text}\n`));
@@ -127,6 +136,31 @@ test('each mistake of a file is one problem, at its place, with what was meant',
     assert.match(error.details.received ?? '', told, text);
     assert.is((error.details.received ?? '').match(/error\[/g)?.length, 1, text);
   }
+});
+
+test('a file that is none is told so as a sweep, not as a recipe', async ({ folder }) => {
+  const mistakes: readonly (readonly [string, RegExp])[] = [
+    ['', /the file is empty[\s\S]*start with "version: 1"/],
+    [`${HEAD}---\n${HEAD}`, /a sweep is one[\s\S]*one file a sweep/],
+    [`${HEAD}grid: { a: [1] }\n`.replace('1', '2'), /sweep version 2 is not known[\s\S]*may read this sweep/],
+    [
+      'a: &a [1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d]\n',
+      /the sweep has more than/,
+    ],
+  ];
+  for (const [text, told] of mistakes) {
+    const { details } = await errorOf(read(folder, text));
+    assert.match(details.received ?? '', told);
+    assert.not.match(`${details.received}${details.hint}`, /recipe/);
+  }
+  const large = await errorOf(read(folder, '#'.repeat(1024 * 1024 + 1)));
+  const none = await errorOf(readSweep(folder));
+  for (const { details } of [large, none]) assert.not.match(details.received ?? '', /recipe/);
+});
+
+test('axes may be called like a member of every object', async ({ folder }) => {
+  const sweep = await read(folder, `${HEAD}grid: { a: [1] }\nzip: { toString: [1] }\nlist: [{ constructor: 2 }]\n`);
+  assert.equal(pointsOf(sweep)[0]?.values, { a: 1, toString: 1, constructor: 2 });
 });
 
 test('a rule that leaves no point out is known by its place', async ({ folder }) => {
