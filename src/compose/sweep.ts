@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { cpus, loadavg, platform, release, totalmem } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import type { ErrorData } from '../contracts/errors.js';
+import type { Recipe } from '../contracts/recipe.js';
 import { type ResultRow, ResultStore, rowsOf } from '../dataset/store.js';
 import type { InputGiven } from '../runner/inputs/load.js';
 import type { Sweep } from '../sweep/file.js';
@@ -123,15 +124,12 @@ export function machineFacts(): Readonly<Record<string, string | number>> {
   };
 }
 
-async function openStore(
-  { sweep, out, resume, retryFailed = false, shard }: SweepRequest,
-  reference: Point,
-  score: ScoredBy | null,
-): Promise<ResultStore> {
-  const { file: _, recipe, placeOf: __, parity, ...written } = sweep;
+async function openStore(request: SweepRequest, reference: Point, score: ScoredBy | null): Promise<ResultStore> {
+  const { sweep, out, resume, retryFailed = false, shard } = request;
+  const { file: _, recipe: __, placeOf: ___, parity, ...written } = sweep;
   // Its place is the machine's own; what is in it is part of what the results are results of.
   const rest = { ...written, parity: { reference: parity.reference, score } };
-  const { recipe: resolved } = requirePlan(await compileRecipe(recipe));
+  const resolved = await resolvedRecipe(request, reference);
   const told = [rest, resolved, shard ?? null];
   return ResultStore.open(
     resolve(out),
@@ -154,6 +152,18 @@ async function openStore(
     resume || retryFailed ? 'resume' : 'anew',
     'sweep.json',
   );
+}
+
+/** Without the axes; where it needs one of them, as the reference has it. */
+async function resolvedRecipe({ sweep, allowPlugins }: PlanRequest, reference: Point): Promise<Recipe> {
+  const alone = await compileRecipe(sweep.recipe, { allowPlugins });
+  if (alone.plan !== null) return alone.plan.recipe;
+  const { plan } = await compileRecipe(sweep.recipe, {
+    ...changesOf(reference.values),
+    allowPlugins,
+    cwd: dirname(sweep.file),
+  });
+  return (plan ?? requirePlan(alone, { allowPlugins })).recipe;
 }
 
 /** What a sweep asks for and cannot mean. */

@@ -188,6 +188,31 @@ test('what is there twice is measured once and told with its place', async ({ fo
   assert.is(done, 2);
 });
 
+test('a recipe with a node of its own is swept where that is allowed, one that needs an axis with that axis', async ({
+  folder,
+  out,
+}) => {
+  const file = join(folder, 'plugin.yaml');
+  const shout = join(packageRoot(), 'docs', 'examples', 'shout', 'shout.yaml');
+  await writeFile(
+    file,
+    JSON.stringify({ version: 1, name: 'x', recipe: shout, grid: { 'nodes.decode.with.max_new_tokens': [1] } }),
+  );
+  const plugin = { sweep: await readSweep(file), out, resume: false, run: measured };
+  assert.is((await runSweep({ ...plugin, allowPlugins: true })).done, 1);
+  assert.is(await codeOf(runSweep({ ...plugin, allowPlugins: false, out: join(folder, 'b') })), 'PLUGIN_FORBIDDEN');
+
+  const recipe = join(folder, 'short.yaml');
+  const base = join(packageRoot(), 'pipelines', 'internvl.yaml');
+  await writeFile(recipe, `version: 1\nextends: ${base}\nnodes: { decode: { with: { ctx_len: 0 } } }\n`);
+  await writeFile(
+    file,
+    JSON.stringify({ version: 1, name: 'x', recipe: 'short.yaml', grid: { 'nodes.decode.with.ctx_len': [512, 1024] } }),
+  );
+  const short = { sweep: await readSweep(file), out: join(folder, 'c'), resume: false, run: measured };
+  assert.is((await runSweep({ ...short, allowPlugins: false })).done, 2);
+});
+
 test('shards have every point once', async ({ folder }) => {
   const ids: string[] = [];
   for (const index of [1, 2, 3]) {
