@@ -7,6 +7,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { VlmError } from '../contracts/errors.js';
 import type { Ledger } from '../contracts/record.js';
+import { LONGEST_TIMER_MS } from '../util/timers.js';
 import type { ChildMessage, ParentMessage, StartMessage } from './protocol.js';
 import { failedRow } from './rows.js';
 import type { DatasetItem } from './source.js';
@@ -212,7 +213,7 @@ class Watchdog {
   bit = false;
 
   constructor(ms: number, act: () => void) {
-    this.#ms = ms;
+    this.#ms = Math.min(ms, LONGEST_TIMER_MS);
     this.#act = act;
   }
 

@@ -2,6 +2,7 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { type ErrorData, VlmError } from '../contracts/errors.js';
+import { LONGEST_TIMER_MS } from '../util/timers.js';
 import type { PointMeasured } from './measure.js';
 import type { PointMessage, PointTask } from './protocol.js';
 
@@ -34,7 +35,7 @@ export function runPoint(task: PointTask, options: RunPointOptions): Promise<Poi
       why ??= reason;
       child.kill('SIGKILL');
     };
-    const late = setTimeout(() => kill('late'), options.timeoutMs);
+    const late = setTimeout(() => kill('late'), Math.min(options.timeoutMs, LONGEST_TIMER_MS));
     const cancel = (): void => kill('cancelled');
     options.signal?.addEventListener('abort', cancel, { once: true });
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {

@@ -42,6 +42,11 @@ test('every item gets one row', async () => {
   assert.equal([result.crashes, result.cancelled, result.ledgers.length], [0, false, 1]);
 });
 
+test('a silence longer than a timer can wait ends no child', async () => {
+  const { rows, result } = await run(['a', 'b'], {}, { quietMs: 1e13 });
+  assert.equal([outcome(rows), result.crashes], [{ a: 'ok', b: 'ok' }, 0]);
+});
+
 test('an item that crashes its process fails alone; its neighbours run again', async () => {
   const { rows, result, notices } = await run(['a', 'b', 'crash', 'c', 'd', 'e'], { ahead: '4' });
   assert.equal(outcome(rows), { a: 'ok', b: 'ok', c: 'ok', crash: 'WORKER_DIED', d: 'ok', e: 'ok' });

@@ -62,6 +62,10 @@ test('a point without memory costs itself, and says so', async () => {
   assert.match(killed.hint ?? '', /memory/);
 });
 
+test('a time longer than a timer can wait ends no point', async () => {
+  assert.is(errorOf(await run('fails', { timeoutMs: 1e13 })).code, 'IMAGE_UNREADABLE');
+});
+
 test('an interrupted point is no failed one', async () => {
   const stop = new AbortController();
   const running = run('hang', { signal: stop.signal });
