@@ -1,5 +1,6 @@
 /** Errors as people and programs read them. Never a stack trace, unless VLM_RUN_DEBUG=1 asks for it. */
 import { ERROR_CODES, type ErrorData, VlmError } from '../contracts/errors.js';
+import type { Diagnostic } from '../contracts/recipe.js';
 import { harmless, type Io, type Paint } from './io.js';
 
 export function asVlmError(error: unknown): VlmError {
@@ -30,6 +31,12 @@ export function formatError(data: ErrorData, paint: Paint): string {
   if (data.cause !== data.received) row('cause', data.cause);
   row('help', data.hint);
   return `${lines.join('\n')}\n`;
+}
+
+/** The one document about a file with problems: what its error says as text stands there as data. */
+export function problemsDocument(error: VlmError, diagnostics: readonly Diagnostic[]): string {
+  const { received: _, ...data } = error.toData();
+  return `${JSON.stringify({ ok: false, error: data, diagnostics }, null, 2)}\n`;
 }
 
 /** Prints an error and returns the exit code. With `json` the error is the one document on standard output. */

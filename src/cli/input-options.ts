@@ -1,7 +1,7 @@
 /** `--input name=value`: what the value means depends on the type of the input. */
 import { VlmError } from '../contracts/errors.js';
 import type { Plan } from '../contracts/recipe.js';
-import { nearest } from '../recipe/index.js';
+import { nearHint } from '../recipe/index.js';
 import type { FetchLimits } from '../runner/inputs/fetch.js';
 import { type InputGiven, type LoadedInputs, loadInputs } from '../runner/inputs/load.js';
 
@@ -18,10 +18,7 @@ export async function readInputs(
   return loadInputs(plan, parseInputs(plan, flags.input ?? []), {
     ...options,
     stdin: process.stdin,
-    suggest: (word, known) => {
-      const near = nearest(word, known);
-      return near === undefined ? undefined : `did you mean "${near}"?`;
-    },
+    suggest: nearHint,
   });
 }
 

@@ -6,7 +6,7 @@ import { VlmError } from '../contracts/errors.js';
 import type { Compilation, Plan } from '../contracts/recipe.js';
 import { isPackName } from '../share/format.js';
 import { COMMANDS } from './commands.js';
-import { reportError } from './failure.js';
+import { problemsDocument, reportError } from './failure.js';
 import type { Io } from './io.js';
 
 export interface RecipeFlags {
@@ -71,8 +71,7 @@ export async function compileAndTell(
     try {
       requirePlan(compilation, options);
     } catch (error) {
-      const { received: _, ...data } = (error as VlmError).toData();
-      io.out(`${JSON.stringify({ ok: false, error: data, diagnostics }, null, 2)}\n`);
+      io.out(problemsDocument(error as VlmError, diagnostics));
     }
   }
   throw new Told(2);
@@ -82,7 +81,7 @@ export async function compileAndTell(
  * Modules of the user's own run in this process when they are asked for their manifests. One that ends the process, or
  * waits at its top for what never comes, must not make it look as if all were well.
  */
-async function watchingModules<T>(io: Io, json: boolean, work: () => Promise<T>): Promise<T> {
+export async function watchingModules<T>(io: Io, json: boolean, work: () => Promise<T>): Promise<T> {
   const tell = (): void => {
     const error = new VlmError('PLUGIN_INVALID', {
       what: 'The process ended while a node module was loaded',

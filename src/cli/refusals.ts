@@ -4,6 +4,13 @@ import { pointName } from '../sweep/points.js';
 import { formatError } from './failure.js';
 import { harmless, type Paint } from './io.js';
 
+/** As data: what the error of a recipe says as text stands in its diagnostics. */
+export function refusalData(refused: Refused): Refused {
+  if (refused.diagnostics === undefined) return refused;
+  const { received: _, ...error } = refused.error;
+  return { ...refused, error };
+}
+
 /** Names before "and 12 more". */
 const MOST = 6;
 

@@ -2,9 +2,10 @@
 import { createHash } from 'node:crypto';
 import { cpus, loadavg, platform, release, totalmem } from 'node:os';
 import { dirname, resolve } from 'node:path';
-import type { ErrorData } from '../contracts/errors.js';
+import { type ErrorData, VlmError } from '../contracts/errors.js';
 import type { Recipe } from '../contracts/recipe.js';
 import { type ResultRow, ResultStore, rowsOf } from '../dataset/store.js';
+import { readText } from '../recipe/index.js';
 import type { InputGiven } from '../runner/inputs/load.js';
 import type { Sweep } from '../sweep/file.js';
 import { changesOf, idleRules, inOrder, type Point, pointsOf, referenceOf, repeatsIn } from '../sweep/points.js';
@@ -13,7 +14,7 @@ import { spread } from '../sweep/stats.js';
 import { entryUrl } from '../util/entries.js';
 import { compileRecipe, requirePlan } from './recipes.js';
 import { versions } from './run.js';
-import { fittingReference, type PlanRequest, planAll, type Refused } from './sweep-plan.js';
+import { fittingReference, PATHS_OF_SWEEP, type PlanRequest, planAll, type Refused } from './sweep-plan.js';
 import { checkScore, type ScoredBy } from './sweep-score.js';
 
 export type { Refused } from './sweep-plan.js';
@@ -44,6 +45,7 @@ export interface SweepResult {
 export async function runSweep(request: SweepRequest): Promise<SweepResult> {
   const { sweep, signal } = request;
   const all = pointsOf(sweep);
+  await requireRecipe(request);
   const reference = await fittingReference(all, request);
   const scored = await scoredBy(reference, request);
   const store = await openStore(request, reference, scored);
@@ -99,7 +101,32 @@ async function scoredBy(
     allowPlugins,
     cwd: dirname(sweep.file),
   });
-  return plan === null ? null : checkScore(plan, score);
+  if (plan === null) return null;
+  try {
+    return await checkScore(plan, score);
+  } catch (error) {
+    throw placedScore(VlmError.wrap(error, 'INTERNAL', { what: 'The score cannot be checked' }), sweep);
+  }
+}
+
+/** What the sweep says of its score was written in its file. */
+function placedScore(error: VlmError, sweep: Sweep): VlmError {
+  const { where, location } = error.details;
+  const key = where === sweep.parity.score?.dataset ? 'dataset' : 'expect';
+  if (location !== undefined || (key === 'expect' && where !== 'parity.score.expect')) return error;
+  return new VlmError(error.code, { ...error.details, location: sweep.placeOf(['parity', 'score', key]) });
+}
+
+/** A recipe that is not there is one mistake of the sweep, not one of each point. */
+async function requireRecipe({ sweep }: PlanRequest): Promise<void> {
+  const unread = await readText(sweep.recipe);
+  if (unread.ok || unread.code !== 'E_READ') return;
+  throw new VlmError('RECIPE_UNREADABLE', {
+    what: `The recipe of the sweep cannot be read: ${unread.message}`,
+    received: sweep.recipe,
+    location: sweep.placeOf(['recipe']),
+    hint: unread.hint ?? PATHS_OF_SWEEP,
+  });
 }
 
 /** Which points would run, and which are refused. */
@@ -108,6 +135,7 @@ export async function planSweep(request: Omit<SweepRequest, 'out' | 'resume'>): 
   readonly runnable: readonly Point[];
 }> {
   const all = pointsOf(request.sweep);
+  await requireRecipe(request);
   await scoredBy(referenceOf(request.sweep, all), request);
   return planAll(inOrder(all, { ...request.sweep.measure, order: 'file' }, request.shard), request);
 }

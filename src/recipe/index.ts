@@ -8,4 +8,4 @@ export { diagnosticAt } from './problems.js';
 export { MAX_RECIPE_BYTES, type ReadResult, type ReadText, readText } from './read.js';
 export type { Registry } from './registry.js';
 export { buildRecipeSchema, type JsonSchema } from './schema.js';
-export { didYouMean, nearest } from './suggest.js';
+export { didYouMean, nearest, nearHint } from './suggest.js';

@@ -74,6 +74,12 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   return parts.length === 1 ? parts[0] : undefined;
 }
 
+/** Hint text: the nearest word, where one is near. */
+export function nearHint(word: string, candidates: Iterable<string>): string | undefined {
+  const near = nearest(word, candidates);
+  return near === undefined ? undefined : `did you mean "${near}"?`;
+}
+
 /** Hint text: the nearest word, or the whole list when it is short. */
 export function didYouMean(word: string, candidates: Iterable<string>, what = ''): string | undefined {
   const known = [...new Set(candidates)];

@@ -45,8 +45,10 @@ export interface Sweep {
   readonly measure: Measure;
   readonly parity: { readonly reference: Values | null; readonly score: ScoreSettings | null };
   /** Where a part of the file was written. */
-  readonly placeOf: (path: DocumentPath) => SourceLocation;
+  readonly placeOf: (path: DocumentPath) => SourceLocation & { readonly endColumn: number };
 }
+
+const SCHEMA_HINT = '`vlm-run sweep --schema` prints what a sweep file may say';
 
 interface Written {
   readonly name: string;
@@ -61,8 +63,20 @@ interface Written {
   readonly parity?: { readonly reference?: Values; readonly score?: Partial<ScoreSettings> & { dataset: string } };
 }
 
+/** A sweep, or all that is wrong with its file. */
+export type CheckedSweep =
+  | { readonly sweep: Sweep; readonly diagnostics: readonly Diagnostic[] }
+  | { readonly sweep: null; readonly diagnostics: readonly Diagnostic[]; readonly error: VlmError };
+
 /** Throws RECIPE_UNREADABLE and RECIPE_INVALID, all problems at once. */
 export async function readSweep(path: string): Promise<Sweep> {
+  const checked = await checkSweepFile(path);
+  if (checked.sweep === null) throw checked.error;
+  return checked.sweep;
+}
+
+/** Problems of the file are diagnostics, never exceptions. */
+export async function checkSweepFile(path: string): Promise<CheckedSweep> {
   const file = resolve(path);
   const read = await readText(file, 'sweep');
   const source = sourceFile(path, dirname(file), (read.ok ? read.text : (read.text ?? '')).replace(/^\uFEFF/, ''));
@@ -71,31 +85,27 @@ export async function readSweep(path: string): Promise<Sweep> {
     const end = source.text.length;
     problems.add(read.code, read.message, {
       at: { file: source, start: end, end },
-      hint: read.hint,
+      hint: read.hint ?? (read.code === 'E_READ' ? 'paths start from the working directory' : undefined),
     });
-    const hint = 'paths start from the working directory; `vlm-run sweep --schema` prints what a sweep file may say';
-    throw invalid('RECIPE_UNREADABLE', problems.all(), hint);
+    return invalid('RECIPE_UNREADABLE', problems.all());
   }
   const tree = parseYaml(source, problems, 'sweep');
   if (tree !== null) checkSweep(tree, problems);
-  if (tree === null || problems.hasErrors) throw invalid('RECIPE_INVALID', problems.all());
-  const placeOf = (at: DocumentPath): SourceLocation => locationOf(keySpanAt(tree, at));
-  return { ...withDefaults(file, toValue(tree) as Written), placeOf };
+  if (tree === null || problems.hasErrors) return invalid('RECIPE_INVALID', problems.all());
+  const placeOf: Sweep['placeOf'] = (at) => locationOf(keySpanAt(tree, at));
+  return { sweep: { ...withDefaults(file, toValue(tree) as Written), placeOf }, diagnostics: problems.all() };
 }
 
-function invalid(
-  code: 'RECIPE_INVALID' | 'RECIPE_UNREADABLE',
-  diagnostics: readonly Diagnostic[],
-  otherwise = '`vlm-run sweep --schema` prints what a sweep file may say',
-): VlmError {
+function invalid(code: 'RECIPE_INVALID' | 'RECIPE_UNREADABLE', diagnostics: readonly Diagnostic[]): CheckedSweep {
   const errors = diagnostics.filter(({ severity }) => severity === 'error');
   const [first] = errors;
-  return new VlmError(code, {
+  const error = new VlmError(code, {
     what: errors.length === 1 ? 'The sweep has an error' : `The sweep has ${errors.length} errors`,
     received: formatDiagnostics(errors, { color: false }).trimEnd(),
     ...(first?.location === undefined ? {} : { location: first.location }),
-    hint: first?.hint ?? otherwise,
+    hint: first?.hint ?? SCHEMA_HINT,
   });
+  return { sweep: null, diagnostics, error };
 }
 
 function withDefaults(file: string, written: Written): Omit<Sweep, 'placeOf'> {

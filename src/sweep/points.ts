@@ -43,7 +43,9 @@ export function pointsOf(sweep: Sweep): readonly Point[] {
     const id = pointId(values);
     if (!points.has(id)) points.set(id, { id, index: points.size, values });
   }
-  if (points.size === 0) throw invalid(sweep, 'The sweep has no point left', 'at least one that is not excluded');
+  if (points.size === 0) {
+    throw invalid(sweep, ['exclude'], 'The sweep has no point left', 'at least one that is not excluded');
+  }
   return [...points.values()];
 }
 
@@ -93,7 +95,8 @@ function allOf(sweep: Sweep): readonly Values[] {
   const parts = [...grid, ...(zip === null ? [] : [zip]), ...(sweep.list.length === 0 ? [] : [sweep.list])];
   const size = parts.reduce((n, part) => n * part.length, 1);
   if (size > MAX_POINTS) {
-    throw invalid(sweep, `The sweep has ${size} points`, `at most ${MAX_POINTS}`);
+    const [part = 'list'] = (['grid', 'zip'] as const).filter((one) => Object.keys(sweep[one]).length > 0);
+    throw invalid(sweep, [part], `The sweep has ${size} points`, `at most ${MAX_POINTS}`);
   }
   let all: readonly Values[] = [{}];
   for (const part of parts) all = all.flatMap((point) => part.map((more) => ({ ...point, ...more })));
@@ -141,6 +144,7 @@ export function referenceOf(sweep: Sweep, points: readonly Point[]): Point {
   if (found !== undefined) return found;
   throw invalid(
     sweep,
+    ['parity', 'reference'],
     'No point of the sweep is its reference',
     'a point with the values of parity.reference that is not excluded',
     JSON.stringify(rule),
@@ -176,10 +180,10 @@ export function changesOf(values: Values): { readonly set: readonly string[]; re
   return { set, devices };
 }
 
-function invalid(sweep: Sweep, what: string, expected?: string, received?: string): VlmError {
+function invalid(sweep: Sweep, path: readonly string[], what: string, expected?: string, received?: string): VlmError {
   return new VlmError('RECIPE_INVALID', {
     what,
-    where: sweep.file,
+    location: sweep.placeOf(path),
     ...(expected === undefined ? {} : { expected }),
     ...(received === undefined ? {} : { received }),
   });

@@ -8,8 +8,8 @@ import { runInNewContext } from 'node:vm';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeReport } from '../../src/compose/report.js';
-import { runSweep, type SweepRequest, sweepWarnings } from '../../src/compose/sweep.js';
-import { VlmError } from '../../src/contracts/errors.js';
+import { planSweep, runSweep, type SweepRequest, sweepWarnings } from '../../src/compose/sweep.js';
+import { type ErrorData, VlmError } from '../../src/contracts/errors.js';
 import { readSweep } from '../../src/sweep/file.js';
 import { figuresOf } from '../../src/sweep/measure.js';
 import { pointId } from '../../src/sweep/points.js';
@@ -211,6 +211,53 @@ test('a recipe with a node of its own is swept where that is allowed, one that n
   );
   const short = { sweep: await readSweep(file), out: join(folder, 'c'), resume: false, run: measured };
   assert.is((await runSweep({ ...short, allowPlugins: false })).done, 2);
+});
+
+test('what the file says of inputs, score and reference is told at its place', async ({ folder }) => {
+  const file = join(folder, 'sweep.yaml');
+  const recipe = join(packageRoot(), 'pipelines', 'internvl.yaml');
+  const image = join(packageRoot(), 'examples', 'thumb.png');
+  const question = JSON.stringify({ image, prompt: 'How many?', prompts: 3 });
+  await writeFile(join(folder, 'q.jsonl'), `${question}\n`);
+  const errorOf = async (text: string): Promise<ErrorData> => {
+    await writeFile(
+      file,
+      `version: 1\nname: x\nrecipe: ${recipe}\ngrid: { nodes.decode.with.ctx_len: [512] }\n${text}\n`,
+    );
+    const sweep = await readSweep(file);
+    const planned = await planSweep({ sweep, allowPlugins: false }).catch((error: unknown) => error);
+    if (planned instanceof VlmError) return planned.toData();
+    const [refused] = (planned as Awaited<ReturnType<typeof planSweep>>).refused;
+    return refused?.error ?? { code: 'INTERNAL', what: 'it is planned' };
+  };
+  for (const [text, code, place, hint] of [
+    [`inputs:\n  - { image: ${image} }\n  - { imgae: x }`, 'INPUT_UNKNOWN', '7:7', /did you mean "image"/],
+    ['inputs: [{ image: [a, b] }]', 'OPTION_INVALID', '5:12', /many: true/],
+    ['inputs: [{ prompt: { a: 1 } }]', 'OPTION_INVALID', '5:12', /^$/],
+    ['inputs: [{ image: none.png }]', 'INPUT_UNREADABLE', '5:12', /paths in a sweep file/],
+    ['inputs: [{ image: . }]', 'INPUT_UNREADABLE', '5:12', /name one file/],
+    ['inputs: [{ image: "" }]', 'INPUT_MISSING', '5:12', /under "inputs:"/],
+    ['inputs: [{ image: sweep.yaml }]', 'IMAGE_UNSUPPORTED', '5:12', /picture/],
+    ['exclude: [{ nodes.decode.with.ctx_len: 512 }]', 'RECIPE_INVALID', '5:1', /^$/],
+    ['parity: { reference: { nodes.decode.with.ctx_len: 1 } }', 'RECIPE_INVALID', '5:11', /^$/],
+    ['parity: { score: { dataset: none.jsonl } }', 'INPUT_UNREADABLE', '5:20', /none\.jsonl/],
+    ['parity: { score: { dataset: q.jsonl, expect: prompt } }', 'RECIPE_INVALID', '5:38', /another key/],
+  ] as const) {
+    const error = await errorOf(text);
+    const { line, column } = error.location ?? {};
+    assert.equal([error.code, `${line}:${column}`], [code, place], `${text}: ${JSON.stringify(error)}`);
+    assert.match(error.hint ?? '', hint, text);
+  }
+  await writeFile(file, 'version: 1\nname: x\nrecipe: none.yaml\nlist: [{ a: 1 }]\n');
+  for (const going of [planSweep, runSweep]) {
+    const sweep = await readSweep(file);
+    const error = await going({ sweep, allowPlugins: false, out: join(folder, 'out'), resume: false }).catch(
+      (one: unknown) => one,
+    );
+    assert.instance(error, VlmError);
+    const { code, details } = error as VlmError;
+    assert.equal([code, details.location?.line, details.location?.column], ['RECIPE_UNREADABLE', 3, 1]);
+  }
 });
 
 test('shards have every point once', async ({ folder }) => {

@@ -178,7 +178,9 @@ test('what a person would get wrong', async ({ file, folder }) => {
   assert.is((await finish(start([file, '--shard', '3/2']))).code, 2);
   assert.is((await finish(start([join(folder, 'none.yaml')]))).code, 2);
   await writeFile(file, 'version: 1\nname: x\nrecipe: none.yaml\ngrid: { a: [1] }\n');
-  assert.is((await finish(start([file, '--dry-run']))).code, 2, 'every point is refused, and listed');
+  const lost = await finish(start([file, '--dry-run']));
+  assert.is(lost.code, 2);
+  assert.match(lost.err, /RECIPE_UNREADABLE[\s\S]*sweep\.yaml:3:1[\s\S]*start from the folder of that file/);
   const recipe = join(ROOT, 'pipelines', 'internvl.yaml');
   await writeFile(
     file,
@@ -190,6 +192,67 @@ test('what a person would get wrong', async ({ file, folder }) => {
   assert.match(typo.err, /sweep\.yaml:5:3/, 'where the axis was written');
   assert.match(typo.err, /did you mean "batch_size"/);
   assert.match(typo.err, /sweep\.yaml:7:11: this rule of "exclude" leaves no point out/);
+});
+
+test('with --json what is wrong is data, as validate has it', async ({ file, folder }) => {
+  interface Told {
+    readonly ok: boolean;
+    readonly error?: { readonly code: string; readonly received?: string };
+    readonly diagnostics?: readonly { readonly code: string; readonly location?: { readonly line: number } }[];
+  }
+  interface Points extends Told {
+    readonly refused: readonly Told[];
+  }
+  const json = async <T>(...args: string[]): Promise<T> => {
+    const { code, out, err } = await finish(start([...args, '--json']));
+    assert.is(code, 2, err);
+    return JSON.parse(out) as T;
+  };
+  const places = ({ diagnostics = [] }: Told) => diagnostics.map(({ code, location }) => [code, location?.line]);
+  await writeFile(file, 'version: 1\nname: x\nrecipe: r.yaml\ngrid: { a: 4 }\nmeasures: {}\n');
+  const wrong = await json<Told>(file);
+  assert.equal([wrong.ok, wrong.error?.code, wrong.error?.received], [false, 'RECIPE_INVALID', undefined]);
+  assert.equal(places(wrong), [
+    ['E_TYPE', 4],
+    ['E_UNKNOWN_KEY', 5],
+  ]);
+  const none = await json<Told>(join(folder, 'none.yaml'));
+  assert.equal([none.ok, none.error?.code, places(none)], [false, 'RECIPE_UNREADABLE', [['E_READ', 1]]]);
+
+  const recipe = join(ROOT, 'pipelines', 'internvl.yaml');
+  await writeFile(
+    file,
+    `version: 1\nname: x\nrecipe: ${recipe}\ngrid:\n  nodes.decode.with.bach_size: [1]\n  nodes.decode.with.ctx_len: [0]\n`,
+  );
+  const { ok, refused } = await json<Points>(file, '--dry-run');
+  assert.equal(
+    [ok, refused.map(({ error }) => [error?.code, error?.received])],
+    [false, [['RECIPE_INVALID', undefined]]],
+  );
+  assert.equal(refused.map(places), [
+    [
+      ['E_UNKNOWN_KEY', 5],
+      ['E_VALUE', 6],
+    ],
+  ]);
+  const whole = await json<Told & { readonly refused: number; readonly refusals: readonly Told[] }>(
+    file,
+    '--out',
+    join(folder, 'none'),
+  );
+  assert.equal([whole.ok, whole.refused, whole.refusals.map(places)], [false, 1, refused.map(places)]);
+});
+
+test('a module that ends the process is told', async ({ file, folder }) => {
+  await writeFile(join(folder, 'ends.mjs'), 'process.exit(0);\n');
+  const base = join(ROOT, 'pipelines', 'internvl.yaml');
+  await writeFile(
+    join(folder, 'r.yaml'),
+    `version: 1\nextends: ${base}\nnodes: { more: { kind: ./ends.mjs, inputs: { text: $decode.text } } }\noutputs: { more: $more.text }\n`,
+  );
+  await writeFile(file, 'version: 1\nname: x\nrecipe: r.yaml\ngrid: { nodes.decode.with.ctx_len: [512] }\n');
+  const { code, err } = await finish(start([file, '--dry-run', '--allow-plugins']));
+  assert.equal([code, /PLUGIN_INVALID/.test(err)], [2, true], err);
 });
 
 test.run();

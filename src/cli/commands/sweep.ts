@@ -1,11 +1,14 @@
 /** vlm-run sweep FILE: measures a recipe over axes of parameters, each point in a process of its own. */
 import { resolve } from 'node:path';
 import { Command } from 'commander';
-import { EXIT, VlmError } from '../../contracts/errors.js';
+import type { SweepResult } from '../../compose/sweep.js';
+import { EXIT, type ExitCode, VlmError } from '../../contracts/errors.js';
 import type { ResultRow } from '../../dataset/store.js';
+import type { Sweep } from '../../sweep/file.js';
 import type { PointFigures } from '../../sweep/measure.js';
+import { problemsDocument } from '../failure.js';
 import { harmless, type Io } from '../io.js';
-import { refusalText } from '../refusals.js';
+import { refusalData, refusalText } from '../refusals.js';
 import { watchSignals } from '../signals.js';
 import { ms } from '../summary.js';
 
@@ -64,12 +67,13 @@ async function sweep(file: string | undefined, flags: SweepFlags, io: Io): Promi
       hint: 'see vlm-run sweep --help',
     });
   }
-  const [{ readSweep }, { runSweep, planSweep, sweepWarnings }, { pointName }] = await Promise.all([
-    import('../../sweep/file.js'),
+  const [checked, { runSweep, planSweep, sweepWarnings }, { pointName }] = await Promise.all([
+    checkedSweep(file, flags, io),
     import('../../compose/sweep.js'),
     import('../../sweep/points.js'),
   ]);
-  const description = await unpacked(await readSweep(file), flags);
+  const description = await unpacked(checked, flags);
+  if (flags.allowPlugins === true) await openModules(description.recipe, flags, io);
   const signals = watchSignals();
   const stop = new AbortController();
   const quiet = flags.quiet === true || (flags.json === true && !io.errIsTerminal);
@@ -97,7 +101,8 @@ async function sweep(file: string | undefined, flags: SweepFlags, io: Io): Promi
       line.clear();
       if (flags.json === true) {
         const ok = runnable.length > 0;
-        io.out(`${JSON.stringify({ ok, points: runnable, refused, warnings }, null, 2)}\n`);
+        const told = refused.map(refusalData);
+        io.out(`${JSON.stringify({ ok, points: runnable, refused: told, warnings }, null, 2)}\n`);
         return ok ? EXIT.ok : EXIT.recipe;
       }
       for (const { values } of runnable) io.out(`${harmless(pointName(values))}\n`);
@@ -127,11 +132,11 @@ async function sweep(file: string | undefined, flags: SweepFlags, io: Io): Promi
     });
     line.clear();
     const { done, failed, skipped, refused, cancelled } = result;
+    const code = exitOf(result);
     if (flags.json === true) {
       const counts = { done, failed, skipped, refused: refused.length };
-      io.out(
-        `${JSON.stringify({ ok: failed === 0 && !cancelled, cancelled, ...counts, results: result.file }, null, 2)}\n`,
-      );
+      const told = { ok: code === EXIT.ok, cancelled, ...counts, results: result.file };
+      io.out(`${JSON.stringify({ ...told, refusals: refused.map(refusalData), warnings }, null, 2)}\n`);
     } else if (flags.quiet !== true) {
       io.err(
         `${io.paint.bold(`${done} points measured, ${failed} of them failed; ${refused.length} refused, ${skipped} done before`)}\n`,
@@ -140,14 +145,46 @@ async function sweep(file: string | undefined, flags: SweepFlags, io: Io): Promi
       if (cancelled) io.err('interrupted: --resume goes on\n');
       else if (failed > 0) io.err('--retry-failed measures the failed points again\n');
     }
-    if (cancelled) return EXIT.interrupted;
-    // Nothing could be measured: the file asks for what no point can do.
-    if (done + skipped === 0 && refused.length > 0) return EXIT.recipe;
-    return failed === 0 ? EXIT.ok : EXIT.run;
+    return code;
   } finally {
     line.clear();
     signals.release();
   }
+}
+
+function exitOf({ done, failed, skipped, refused, cancelled }: SweepResult): ExitCode {
+  if (cancelled) return EXIT.interrupted;
+  // Nothing could be measured: the file asks for what no point can do.
+  if (done + skipped === 0 && refused.length > 0) return EXIT.recipe;
+  return failed === 0 ? EXIT.ok : EXIT.run;
+}
+
+/** Tells all that is wrong with the file, as other commands do of a recipe. */
+async function checkedSweep(file: string, flags: SweepFlags, io: Io): Promise<Sweep> {
+  const [{ checkSweepFile }, { formatDiagnostics }, { Told }] = await Promise.all([
+    import('../../sweep/file.js'),
+    import('../../recipe/index.js'),
+    import('../recipe-options.js'),
+  ]);
+  const checked = await checkSweepFile(file);
+  if (checked.sweep !== null) return checked.sweep;
+  const { error, diagnostics } = checked;
+  if (flags.json === true) io.out(problemsDocument(error, diagnostics));
+  else {
+    const { hint } = error.details;
+    io.err(formatDiagnostics(diagnostics, { color: io.color }));
+    if (hint !== undefined && diagnostics.every((one) => one.hint !== hint)) io.err(`${hint}\n`);
+  }
+  throw new Told(error.exitCode);
+}
+
+/** A module that ends the process does so here, where that is told. */
+async function openModules(recipe: string, flags: SweepFlags, io: Io): Promise<void> {
+  const [{ compileRecipe }, { watchingModules }] = await Promise.all([
+    import('../../compose/recipes.js'),
+    import('../recipe-options.js'),
+  ]);
+  await watchingModules(io, flags.json === true, () => compileRecipe(recipe, { allowPlugins: true }));
 }
 
 /** A sweep may name a pack: its points run the recipe inside. */
