@@ -5,25 +5,28 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { VlmError } from '../../contracts/errors.js';
 
-const WINDOW = 1 << 18;
+const WINDOW = 1 << 16;
 
 /** Random access to the bytes of a model: a file, or bytes in memory. */
 export class ByteSource {
   readonly size: number;
   readonly name: string;
   #fd: number | null;
-  #window: Uint8Array;
+  /** Of a file: one buffer for all its places, of which `#window` is what is filled. */
+  #buffer: Buffer;
+  #window: Buffer;
   #start = 0;
 
-  private constructor(name: string, size: number, fd: number | null, bytes: Uint8Array) {
+  private constructor(name: string, size: number, fd: number | null, bytes: Buffer) {
     this.name = name;
     this.size = size;
     this.#fd = fd;
+    this.#buffer = bytes;
     this.#window = bytes;
   }
 
   static fromBytes(bytes: Uint8Array, name: string): ByteSource {
-    return new ByteSource(name, bytes.length, null, bytes);
+    return new ByteSource(name, bytes.length, null, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
   }
 
   /** Opens a file; call close() when done. Throws MODEL_MISSING / PROGRAM_INVALID. */
@@ -50,7 +53,7 @@ export class ByteSource {
         where: path,
       });
     }
-    return new ByteSource(path, stat.size, fd, new Uint8Array(0));
+    return new ByteSource(path, stat.size, fd, Buffer.alloc(0));
   }
 
   close(): void {
@@ -67,22 +70,36 @@ export class ByteSource {
 
   /** A view of `length` bytes; valid until the next call. */
   bytes(at: number, length: number): Uint8Array {
+    const i = this.#find(at, length);
+    return this.#window.subarray(i, i + length);
+  }
+
+  /** `length` bytes as UTF-8. */
+  text(at: number, length: number): string {
+    const i = this.#find(at, length);
+    return this.#window.toString('utf8', i, i + length);
+  }
+
+  /** Where in the window these bytes stand, once they do. */
+  #find(at: number, length: number): number {
     const i = at - this.#start;
-    if (i < 0 || i + length > this.#window.length) this.#load(at, length);
-    return this.#window.subarray(at - this.#start, at - this.#start + length);
+    if (i >= 0 && i + length <= this.#window.length) return i;
+    this.#load(at, length);
+    return at - this.#start;
   }
 
   #load(at: number, length: number): void {
     if (at < 0 || length < 0 || at + length > this.size || this.#fd === null) throw this.broken(at);
     const want = Math.min(Math.max(length, WINDOW), this.size - at);
-    const window = new Uint8Array(want);
+    this.#window = this.#buffer.subarray(0, 0);
+    if (this.#buffer.length < want) this.#buffer = Buffer.allocUnsafeSlow(want);
     let got = 0;
     while (got < want) {
-      const n = readSync(this.#fd, window, got, want - got, at + got);
+      const n = readSync(this.#fd, this.#buffer, got, want - got, at + got);
       if (n === 0) throw this.broken(at + got);
       got += n;
     }
-    this.#window = window;
+    this.#window = this.#buffer.subarray(0, want);
     this.#start = at;
   }
 
@@ -118,10 +135,16 @@ export interface Field {
 
 /** Reads a varint as a safe number (signed 64-bit values come back exact only within ±2^53). */
 export function varint(source: ByteSource, at: number, out: { next: number }): number {
-  let low = 0;
+  const first = source.byte(at);
+  // Most are one byte long, and this runs before it is compiled.
+  if (first < 0x80) {
+    out.next = at + 1;
+    return first;
+  }
+  let low = first & 0x7f;
   let high = 0;
-  let shift = 0;
-  for (let i = at; ; i++) {
+  let shift = 7;
+  for (let i = at + 1; ; i++) {
     const b = source.byte(i);
     if (shift < 28) low |= (b & 0x7f) << shift;
     else if (shift === 28) {
@@ -174,9 +197,8 @@ export function number(source: ByteSource, field: Field): number {
   return varint(source, field.start, { next: 0 });
 }
 
-const utf8 = new TextDecoder();
 export function string(source: ByteSource, field: Field): string {
-  return utf8.decode(source.bytes(field.start, field.end - field.start));
+  return source.text(field.start, field.end - field.start);
 }
 
 /** Varints of a repeated field, packed or not, appended to `into`. */
