@@ -35,6 +35,8 @@ export class WorkerPools implements TaskRunner {
   /** Device workers that no lane has asked for yet. */
   readonly #spare: Piscina[] = [];
   readonly #early: { readonly lane: LaneKey; readonly running: Promise<TaskReply | undefined> }[] = [];
+  /** The host worker that loads what a first task will need. */
+  #loading: Promise<unknown> | undefined;
   /** Errors of workers that had no task at the time: told by the next task that fails. */
   #strayError: unknown;
 
@@ -56,12 +58,18 @@ export class WorkerPools implements TaskRunner {
   prepare(kinds: readonly string[], devices: number): void {
     const running = this.run(HOST, { type: 'warm', model: {}, program: null, kinds, sentAt: monotonicMs() }, []);
     // A worker that ends is told by the task that needs it.
-    running.catch(() => undefined);
+    this.#loading = running.catch(() => undefined);
     this.#early.push({ lane: HOST, running });
     for (let i = 0; i < devices; i++) this.#spare.push(this.#create(1));
   }
 
   async run(lane: LaneKey, task: WorkerTask, transfer: readonly unknown[]): Promise<TaskReply | undefined> {
+    if (lane === HOST && this.#loading !== undefined) {
+      // The first task has a worker, which will have loaded sooner than another one could start; the next ones have not.
+      const loading = this.#loading;
+      this.#loading = undefined;
+      await loading;
+    }
     const running: Promise<TaskReply | undefined> = this.#pool(lane).run(task, {
       transferList: transfer as Transfer,
     });

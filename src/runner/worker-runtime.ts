@@ -16,7 +16,7 @@ import {
   type NodeModule,
 } from '../contracts/node.js';
 import type { RecipeModel } from '../contracts/recipe.js';
-import { EmbeddingStore } from './embedding-store.js';
+import type { EmbeddingStore } from './embedding-store.js';
 import { KeptValues } from './kept.js';
 import {
   type ClockSpan,
@@ -66,7 +66,7 @@ class Worker {
   readonly #modules = new Map<string, Promise<NodeModule>>();
   readonly #sessions = new Map<string, Promise<ProgramSession>>();
   readonly #kept = new KeptValues();
-  readonly #embeddings = new Map<string, EmbeddingStore>();
+  readonly #embeddings = new Map<string, Promise<EmbeddingStore>>();
   /** Sessions that gave their card up for a while. */
   readonly #dormant = new Set<ProgramSession>();
   #lastEnd = 0;
@@ -178,7 +178,9 @@ class Worker {
       // First of all: what this task was the last to want must not outlive it, whatever happens.
       const items = resolveAll(this.#kept, task.items);
       const module = await this.#module(task.kind, task.plugin, record);
-      const results = checkResults(task, await module.run(items, this.#context(task, received, record, text)));
+      const embeddings = task.embeddings === undefined ? undefined : await this.#cache(task.embeddings, task);
+      const context = this.#context(task, received, record, text, embeddings);
+      const results = checkResults(task, await module.run(items, context));
       outcome = { results: results.map((result, item) => this.#keep(task, result, item)) };
     } catch (error) {
       outcome = { error: nodeError(error, task.node).at(`node "${task.node}"`).toData() };
@@ -204,7 +206,13 @@ class Worker {
     task.port.postMessage(end, transferList(outcome.results));
   }
 
-  #context(task: NodeTask, received: number, record: Record_, text: TextPieces): NodeContext {
+  #context(
+    task: NodeTask,
+    received: number,
+    record: Record_,
+    text: TextPieces,
+    embeddings: EmbeddingCache | undefined,
+  ): NodeContext {
     // What was generated before comes before.
     const post = (message: NodeMessage): void => {
       text.flush();
@@ -235,7 +243,7 @@ class Worker {
       },
       progress: (done, total, unit) => post({ type: 'progress', done, total, unit }),
       notice: (message) => post({ type: 'notice', message }),
-      ...(task.embeddings === undefined ? {} : { embeddings: this.#cache(task.embeddings, task) }),
+      ...(embeddings === undefined ? {} : { embeddings }),
       checkCancelled: () => {
         text.flushDue();
         if (Atomics.load(task.cancel, 0) !== 0) throw new VlmError('CANCELLED', { what: 'The run was cancelled' });
@@ -243,14 +251,12 @@ class Worker {
     };
   }
 
-  #cache(settings: EmbeddingSettings, { model, program }: NodeTask): EmbeddingCache {
-    const name = JSON.stringify([settings, model, program]);
-    let store = this.#embeddings.get(name);
-    if (store === undefined) {
-      store = new EmbeddingStore(settings, () => this.#encoder(model, program));
-      this.#embeddings.set(name, store);
-    }
-    return store;
+  /** Its modules load where embeddings are kept: a thread that starts waits for none that it can do without. */
+  #cache(settings: EmbeddingSettings, { model, program }: NodeTask): Promise<EmbeddingCache> {
+    return cached(this.#embeddings, JSON.stringify([settings, model, program]), async () => {
+      const { EmbeddingStore } = await import('./embedding-store.js');
+      return new EmbeddingStore(settings, () => this.#encoder(model, program));
+    });
   }
 
   /** Which program on which kind of device makes the rows: an emulated card is not a card, and neither is a CPU. */
