@@ -1,11 +1,11 @@
 /** The score of a point: the dataset that a sweep names, asked once, its answers judged. */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { VlmError } from '../contracts/errors.js';
 import type { Plan } from '../contracts/recipe.js';
-import { areFiles, type DatasetItem, datasetItems } from '../dataset/source.js';
+import { areFiles, type DatasetItem, datasetItems, namesRows } from '../dataset/source.js';
 import { type InputGiven, type LoadedInputs, loadInputs } from '../runner/inputs/load.js';
 import { answeredOf, type Expected, expectedOf, type PointScore, type ScoreSettings, scoreOf } from '../sweep/score.js';
 import { composedStream } from './run.js';
@@ -27,6 +27,15 @@ export async function checkScore(plan: Plan, settings: ScoreSettings): Promise<S
       what: 'The dataset of a score is no file',
       where: settings.dataset,
       hint: 'a JSONL or CSV file: it is read again for every point',
+    });
+  }
+  // A JSON document is told with what makes rows of it, and a file that is not there as such.
+  if (existsSync(settings.dataset) && !namesRows(settings.dataset) && !/\.json$/i.test(settings.dataset)) {
+    throw new VlmError('USAGE', {
+      what: 'The dataset of a score holds no rows',
+      expected: 'a .jsonl or .csv file',
+      where: settings.dataset,
+      hint: `pictures alone do not say what is expected: a row has the inputs, and "${settings.expect}"`,
     });
   }
   let rows = 0;

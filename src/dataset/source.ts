@@ -52,6 +52,11 @@ export async function checkSources(sources: readonly string[], options: SourceOp
   }
 }
 
+/** Whether a file's name says that it holds rows. */
+export function namesRows(file: string): boolean {
+  return ROWS.test(extname(file));
+}
+
 /** Whether all of it can be read again and again: files, no pipes. */
 export async function areFiles(sources: readonly string[], cwd: string): Promise<boolean> {
   for (const source of sources) {

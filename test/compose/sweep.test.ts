@@ -241,6 +241,8 @@ test('what the file says of inputs, score and reference is told at its place', a
     ['exclude: [{ nodes.decode.with.ctx_len: 512 }]', 'RECIPE_INVALID', '5:1', /^$/],
     ['parity: { reference: { nodes.decode.with.ctx_len: 1 } }', 'RECIPE_INVALID', '5:11', /^$/],
     ['parity: { score: { dataset: none.jsonl } }', 'INPUT_UNREADABLE', '5:20', /none\.jsonl/],
+    ['parity: { score: { dataset: sweep.yaml } }', 'USAGE', '5:20', /pictures alone/],
+    ['parity: { score: { dataset: . } }', 'USAGE', '5:20', /pictures alone/],
     ['parity: { score: { dataset: q.jsonl, expect: prompt } }', 'RECIPE_INVALID', '5:38', /another key/],
   ] as const) {
     const error = await errorOf(text);
