@@ -1,9 +1,14 @@
 /** Chat templates of model folders, rendered with the same variables as the reference gives them. */
-import { Template } from '@huggingface/jinja';
+import { createRequire } from 'node:module';
 import { VlmError } from '../contracts/errors.js';
 import type { ChatMessage } from '../contracts/node.js';
 import { asList, asRecord, tokenText } from './json.js';
 import { losesText } from './loop-control.js';
+
+/** Loaded by the first template: most threads that open a model render none. */
+function jinja(): typeof import('@huggingface/jinja') {
+  return createRequire(import.meta.url)('@huggingface/jinja');
+}
 
 const NAMED_TOKENS = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
 
@@ -37,6 +42,7 @@ export type Renderer = (messages: readonly ChatMessage[], options: { readonly ad
 
 /** Parses a template once. Throws TEMPLATE_INVALID, naming `where`. */
 export function compileTemplate(source: string, tokens: Readonly<Record<string, string>>, where: string): Renderer {
+  const { Template } = jinja();
   const parsed = attempt('The chat template cannot be read', where, () => new Template(source));
   if (losesText(parsed.parsed)) {
     throw new VlmError('TEMPLATE_INVALID', {

@@ -1,5 +1,5 @@
 /** tokenizer.json + tokenizer_config.json -> encoding, decoding and streaming. */
-import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
+import { createRequire } from 'node:module';
 import { VlmError } from '../contracts/errors.js';
 import type { TextStream } from '../contracts/node.js';
 import { chain, readDecoder, type StageFactory } from './detokenizer.js';
@@ -24,7 +24,14 @@ interface Tokenizer {
   token_to_id(token: string): number | undefined;
   get_vocab(): ReadonlyMap<string, number>;
 }
-const TokenizerClass: new (json: object, config: object) => Tokenizer = LibraryTokenizer;
+interface Library {
+  readonly Tokenizer: new (json: object, config: object) => Tokenizer;
+}
+
+/** Loaded by the first tokenizer: the thread of a vision program makes none. */
+function library(): Library {
+  return createRequire(import.meta.url)('@huggingface/tokenizers');
+}
 
 const HINT =
   'fetch tokenizer.json again from the model’s repository; it is the "fast" tokenizer that transformers saves';
@@ -79,8 +86,9 @@ function specialTokens(json: Json, config: Json): ReadonlySet<string> {
 }
 
 function construct(json: Json, config: Json, where: string): Tokenizer {
+  const { Tokenizer } = library();
   try {
-    return new TokenizerClass(
+    return new Tokenizer(
       {
         added_tokens: [],
         normalizer: null,
