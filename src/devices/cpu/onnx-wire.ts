@@ -71,7 +71,8 @@ export class ByteSource {
   /** A view of `length` bytes; valid until the next call. */
   bytes(at: number, length: number): Uint8Array {
     const i = this.#find(at, length);
-    return this.#window.subarray(i, i + length);
+    // No Buffer: its slice() is a view too, and who keeps bytes would keep what stands there next.
+    return new Uint8Array(this.#window.buffer, this.#window.byteOffset + i, length);
   }
 
   /** `length` bytes as UTF-8. */
