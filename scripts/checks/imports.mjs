@@ -148,8 +148,8 @@ function filesIn(dir) {
   );
 }
 
-// Static imports, re-exports, dynamic imports and inline type imports.
-const IMPORT = /(?:from\s+|import\s*\(\s*|import\s+)['"]([^'"]+)['"]/g;
+// Static imports, re-exports, dynamic imports, inline type imports, and what is required when it is used.
+const IMPORT = /(?:from\s+|import\s*\(\s*|import\s+|createRequire\(import\.meta\.url\)\()['"]([^'"]+)['"]/g;
 
 const problems = [];
 const matched = new Map(RULES.map((r) => [r.name, 0]));
