@@ -132,6 +132,8 @@ export interface Plan {
   readonly recipe: Recipe;
   /** Absolute, resolved places of the model (hub references are resolved by src/model). */
   readonly model: RecipeModel;
+  /** Where the recipe (or --set) names its model, for run errors. */
+  readonly modelLocation?: SourceLocation;
   readonly inputs: Readonly<Record<string, PlanInput>>;
   readonly devices: Readonly<Record<string, DeviceConfig>>;
   readonly nodes: readonly PlanNode[];

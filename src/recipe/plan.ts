@@ -22,6 +22,7 @@ export function makePlan(draft: Draft, order: readonly string[], file: string, r
     file,
     recipe,
     model: modelOf(draft),
+    ...modelLocation(draft),
     inputs: Object.fromEntries([...draft.inputs.values()].map((input) => [input.name, planInput(input)])),
     devices: Object.fromEntries(
       [...draft.devices.values()].map((d) => [d.name, deviceConfig(toValue(d.entries), d.kind, registry)]),
@@ -74,6 +75,13 @@ function modelOf({ tree }: Draft): RecipeModel {
       ? {}
       : { programs: { ...(vision === undefined ? {} : { vision }), ...(language === undefined ? {} : { language }) } }),
   };
+}
+
+/** The reference itself, `path` or `hub`, which may stand in another file than the node that misses the model. */
+function modelLocation({ tree }: Draft): Pick<Plan, 'modelLocation'> {
+  const entries = mapAt(tree, 'model')?.entries;
+  const entry = entries?.get('path') ?? entries?.get('hub') ?? entries?.get('programs');
+  return entry === undefined ? {} : { modelLocation: place(entry.key) };
 }
 
 const described = (description: string | null): { readonly description?: string } =>

@@ -200,10 +200,11 @@ class Execution {
     }
   }
 
-  /** Adds where the node stands in the recipe. Whatever is no VlmError here is a defect of the runner. */
+  /** Adds where the node stands in the recipe, or the model that it misses. Whatever is no VlmError here is a defect of the runner. */
   #locate(node: PlanNode, error: unknown): ErrorData {
     const data = VlmError.wrap(error, 'INTERNAL', { what: 'The runner failed', where: `node "${node.name}"` }).toData();
-    return data.location !== undefined || node.location === undefined ? data : { ...data, location: node.location };
+    const location = data.code.startsWith('MODEL_') ? (this.#plan.modelLocation ?? node.location) : node.location;
+    return data.location !== undefined || location === undefined ? data : { ...data, location };
   }
 
   async #submit(node: PlanNode, group: readonly ItemState[]): Promise<TaskReply> {

@@ -22,6 +22,7 @@ test('a plan is complete, in order and plain data', async () => {
   );
   assert.is(plan?.file, '/recipes/test.yaml');
   assert.is(plan?.model.path, '/recipes/m');
+  assert.equal(plan?.modelLocation, { file: '/recipes/test.yaml', line: 3, column: 10 });
   assert.equal(plan?.outputs, { answer: { ref: { from: 'node', node: 'out', port: 'answer' }, kind: 'answer' } });
   assert.equal(plan?.nodes[2]?.inputs, {
     tokens: { from: 'node', node: 'pre', port: 'tokens' },

@@ -145,6 +145,20 @@ for (const [kind, code, pattern] of [
   });
 }
 
+test('a missing model is told at the place that names it, where the plan knows it', async () => {
+  const plan = fakePlan({ culprit: { kind: 'modelless' } }, { out: 'culprit.text' });
+  const modelLocation = { file: 'base.yaml', line: 3, column: 9 };
+  for (const [one, place] of [
+    [{ ...plan, modelLocation }, modelLocation],
+    [plan, { file: 'fake.yaml', line: 10, column: 3 }],
+  ] as const) {
+    const { result } = await runFake(one, [{}]);
+    assert.is(result.items[0]?.error?.code, 'MODEL_MISSING');
+    assert.match(result.items[0]?.error?.where ?? '', 'culprit');
+    assert.equal(result.items[0]?.error?.location, place);
+  }
+});
+
 for (const kind of ['exit', 'loose'] as const) {
   test(`a worker that ends (${kind}): WORKER_DIED, and the next item gets a new worker`, async () => {
     const plan = fakePlan(

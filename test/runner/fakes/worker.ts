@@ -75,6 +75,9 @@ const MODULES: Record<string, NodeModule['run']> = {
   refuse: each(() => {
     throw new VlmError('OPTION_INVALID', { what: 'no', hint: 'yes' });
   }),
+  modelless: each(() => {
+    throw new VlmError('MODEL_MISSING', { what: 'no model', hint: 'fetch it' });
+  }),
   /** Fails items that say so. */
   picky: each((inputs) =>
     textOf(inputs) === 'bad'
