@@ -29,7 +29,7 @@ const COMMAND_FILES = new Map<string, MakeCommand>([
     'models',
     async (io, json) => {
       const { modelsCommand } = await import('./commands/models.js');
-      return modelsCommand({ out: (text) => io.out(text), err: (text) => io.err(text), json });
+      return modelsCommand({ out: (text) => io.out(text), err: (text) => io.err(text), color: io.color, json });
     },
   ],
 ]);

@@ -22,7 +22,7 @@ export async function runDatasetCommand(
   refuse(flags);
   const limit = flags.limit === undefined ? undefined : wholeNumber('--limit', flags.limit);
   const quietMs = wholeNumber('--item-timeout', flags.itemTimeout ?? '600') * 1000;
-  const [{ plan }, { runDataset, embeddingFolder }, { parseInputs }] = await Promise.all([
+  const [{ plan, compilation }, { runDataset, embeddingFolder }, { parseInputs }] = await Promise.all([
     compileAndTell(file, flags, io),
     import('../compose/dataset.js'),
     import('./input-options.js'),
@@ -39,6 +39,7 @@ export async function runDatasetCommand(
     if (out === undefined) stop.abort();
   });
   const started = performance.now();
+  const notices = new Set<string>();
   try {
     const result = await runDataset({
       plan,
@@ -58,7 +59,10 @@ export async function runDatasetCommand(
         if (out === undefined) io.out(`${JSON.stringify(row)}\n`);
         progress.row(row);
       },
-      onNotice: (message) => progress.note(message),
+      onNotice: (message) => {
+        notices.add(message);
+        progress.note(message);
+      },
       onTotal: (total) => progress.total(total),
       onChild: (kill) => signals.onKill(kill),
     });
@@ -71,7 +75,9 @@ export async function runDatasetCommand(
       const { crashes, skipped, cancelled, file: results } = result;
       const counts = { done, failed, skipped, crashes, hits, misses, codes };
       const itemsPerSecond = (done / wallMs) * 1000;
-      io.out(`${JSON.stringify({ ok, cancelled, ...counts, wallMs, itemsPerSecond, results, ledger }, null, 2)}\n`);
+      const said = { warnings: compilation.diagnostics, notices: [...notices] };
+      const told = { ok, cancelled, ...counts, wallMs, itemsPerSecond, results, ...said, ledger };
+      io.out(`${JSON.stringify(told, null, 2)}\n`);
     } else if (flags.quiet !== true) {
       io.err(`${progress.summary(wallMs, result.skipped, result.cancelled, out !== undefined)}\n`);
       if (ledger !== null) io.err(`${ledgerLines(ledger, io.paint).join('\n')}\n`);

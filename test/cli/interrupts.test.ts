@@ -32,11 +32,12 @@ test.before(() => {
   // A last node that looks at nothing while it works, as a native call does.
   writeFileSync(
     join(dir, 'deaf.mjs'),
-    `export const manifest = { kind: 'deaf', description: 'For tests.', stage: 'fuse',
+    `import { writeSync } from 'node:fs';
+export const manifest = { kind: 'deaf', description: 'For tests.', stage: 'fuse',
   inputs: { text: { kind: 'text', description: 'Text.' } }, outputs: { text: { kind: 'text', description: 'Text.' } },
   options: { ms: { type: 'integer', default: 900, description: 'Sleeps this long.', examples: [3] } } };
 export async function run(items, context) {
-  context.notice('asleep');
+  writeSync(2, 'asleep\\n');
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, context.options.ms);
   return items.map(({ text }) => ({ ok: true, outputs: { text: { kind: 'text', text: text.text } } }));
 }
@@ -118,6 +119,17 @@ test('in the last node: its call ends, the answer that it gave is printed and ke
   assert.match(ended.err, 'CANCELLED');
   assert.equal([recordOf(out).status, recordOf(out).items[0]?.text], ['done', 'word0 word1']);
   clean(ended, out);
+});
+
+test('in the last node with --json: the document says that it was interrupted, and has the answer', async () => {
+  const { code, out } = await cli([join(dir, 'deaf.yaml'), '--allow-plugins', '--json'], {
+    during: async (child, seen) => {
+      await seen('err', 'asleep');
+      child.kill('SIGINT');
+    },
+  });
+  const { ok, error, items } = JSON.parse(out) as { ok: boolean; error: { code: string }; items: { text: string }[] };
+  assert.equal([code, ok, error.code, items[0]?.text], [130, false, 'CANCELLED', 'word0 word1']);
 });
 
 test('twice in the last node: dead by the signal at once, the record whole', async () => {

@@ -2,6 +2,7 @@
 import { Command, Option } from 'commander';
 import type { CompiledJob, CompileJob } from '../../compose/compile.js';
 import { VlmError } from '../../contracts/errors.js';
+import type { Diagnostic } from '../../contracts/recipe.js';
 import type { CompileTarget } from '../../devices/ai100/compile/cache.js';
 import type { Problem } from '../../devices/ai100/compile/checks.js';
 import type { Compiler } from '../../devices/ai100/compile/run-compiler.js';
@@ -50,7 +51,7 @@ Examples:
 }
 
 async function compile(file: string, flags: CompileFlags, io: Io, signals: SignalWatch): Promise<void> {
-  const { plan } = await compileAndTell(file, flags, io);
+  const { plan, compilation } = await compileAndTell(file, flags, io);
   const [{ compileJobs, checkJobs, usesCards }, { cacheFolder }, { checkCompiler }, { findCompiler, killCompilers }] =
     await Promise.all([
       import('../../compose/compile.js'),
@@ -78,10 +79,17 @@ async function compile(file: string, flags: CompileFlags, io: Io, signals: Signa
     });
   }
   const problems = [...checkJobs(plan, jobs, cache), ...(compiler === null ? [] : checkCompiler(compiler.version))];
-  if (flags.dryRun === true) return dryRun(jobs, problems, flags, io);
+  const { diagnostics } = compilation;
+  if (flags.dryRun === true) return dryRun(jobs, problems, diagnostics, flags, io);
   if (flags.json !== true) tell(problems, io);
   refuse(problems);
-  await compileAll(jobs, compiler, cache, problems, flags, io, signals.signal);
+  const done = await compileAll(jobs, compiler, cache, flags, io, signals.signal);
+  if (flags.json === true) {
+    const programs = done.map(({ role, device, cached, program: { entry, qpc } }) => {
+      return { role, device, cached, key: entry.key, target: entry.target, compiler: entry.compiler, path: qpc };
+    });
+    io.out(`${JSON.stringify({ ok: true, diagnostics, problems, programs }, null, 2)}\n`);
+  } else for (const { program } of done) io.out(`${program.qpc}\n`);
 }
 
 function tell(problems: readonly Problem[], io: Io): void {
@@ -107,6 +115,7 @@ function refusalOf(problems: readonly Problem[]): VlmError | null {
 async function dryRun(
   jobs: readonly CompileJob[],
   problems: readonly Problem[],
+  diagnostics: readonly Diagnostic[],
   flags: CompileFlags,
   io: Io,
 ): Promise<void> {
@@ -127,7 +136,7 @@ async function dryRun(
   if (flags.json === true) {
     const error = refusalOf(problems);
     const told = error === null ? { ok: true } : { ok: false, error: error.toData() };
-    io.out(`${JSON.stringify({ ...told, problems, programs }, null, 2)}\n`);
+    io.out(`${JSON.stringify({ ...told, diagnostics, problems, programs }, null, 2)}\n`);
     if (error !== null) process.exitCode = error.exitCode;
     return;
   }
@@ -142,18 +151,19 @@ async function dryRun(
   refuse(problems);
 }
 
+type Done = CompiledJob & { readonly role: string; readonly device: string };
+
 async function compileAll(
   jobs: readonly CompileJob[],
   compiler: Compiler | null,
   cache: string,
-  problems: readonly Problem[],
   flags: CompileFlags,
   io: Io,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<readonly Done[]> {
   const { compileJob } = await import('../../compose/compile.js');
   const quiet = flags.quiet === true || flags.json === true;
-  const done: (CompiledJob & { readonly role: string; readonly device: string })[] = [];
+  const done: Done[] = [];
   for (const [i, job] of jobs.entries()) {
     const { role, device } = job.spec;
     const watch = new CompileWatch(io, quiet, `${role} (${i + 1} of ${jobs.length})`);
@@ -165,14 +175,7 @@ async function compileAll(
       watch.stop();
     }
   }
-  if (flags.json === true) {
-    const programs = done.map(({ role, device, cached, program: { entry, qpc } }) => {
-      return { role, device, cached, key: entry.key, target: entry.target, compiler: entry.compiler, path: qpc };
-    });
-    io.out(`${JSON.stringify({ ok: true, problems, programs }, null, 2)}\n`);
-    return;
-  }
-  for (const { program } of done) io.out(`${program.qpc}\n`);
+  return done;
 }
 
 /** One program under way: the compiler's words, and how long it has been at it. */

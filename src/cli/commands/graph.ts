@@ -17,9 +17,10 @@ Examples:
   $ vlm-run graph pipelines/internvl.yaml > internvl.mmd`,
     )
     .action(async (file: string, flags: RecipeFlags) => {
-      const { plan } = await compileAndTell(file, flags, io);
+      const { plan, compilation } = await compileAndTell(file, flags, io);
       const text = mermaid(plan);
-      io.out(flags.json === true ? `${JSON.stringify({ ok: true, mermaid: text }, null, 2)}\n` : text);
+      const told = { ok: true, diagnostics: compilation.diagnostics, mermaid: text };
+      io.out(flags.json === true ? `${JSON.stringify(told, null, 2)}\n` : text);
     });
 }
 

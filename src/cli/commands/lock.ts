@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { VlmError } from '../../contracts/errors.js';
+import type { Diagnostic } from '../../contracts/recipe.js';
 import type { Lock, Tolerances } from '../../share/format.js';
 import type { Io } from '../io.js';
 import { Progress } from '../progress.js';
@@ -47,7 +48,7 @@ async function lock(file: string, flags: LockFlags, io: Io): Promise<void> {
   const signals = watchSignals();
   const progress = new Progress(io, { quiet: flags.quiet === true || flags.json === true, streamNode: null });
   try {
-    const { plan } = await compileAndTell(file, flags, io);
+    const { plan, compilation } = await compileAndTell(file, flags, io);
     const [{ makeLock, lockText }, { groupExamples }, { isPackName, lockFileOf }, { writeFileAtomic }] =
       await Promise.all([
         import('../../share/lock.js'),
@@ -76,7 +77,7 @@ async function lock(file: string, flags: LockFlags, io: Io): Promise<void> {
     if (before !== text) await writeFileAtomic(path, text);
     progress.stop();
     const changed = before === null ? 'written' : before === text ? 'unchanged' : 'rewritten';
-    tell(made, path, changed, flags, io);
+    tell(made, { path, changed, diagnostics: compilation.diagnostics }, flags, io);
   } finally {
     progress.stop();
     signals.release();
@@ -101,7 +102,13 @@ async function tolerancesOf(flags: LockFlags): Promise<Tolerances> {
   };
 }
 
-function tell(made: Lock, path: string, changed: string, flags: LockFlags, io: Io): void {
+interface Written {
+  readonly path: string;
+  readonly changed: string;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+function tell(made: Lock, { path, changed, diagnostics }: Written, flags: LockFlags, io: Io): void {
   const tokens = made.examples.reduce(
     (n, example) => n + Object.values(example.completions).reduce((m, c) => m + c.ids.length, 0),
     0,
@@ -114,7 +121,7 @@ function tell(made: Lock, path: string, changed: string, flags: LockFlags, io: I
     examples: made.examples.length,
     tokens,
   };
-  if (flags.json === true) io.out(`${JSON.stringify({ ok: true, ...facts }, null, 2)}\n`);
+  if (flags.json === true) io.out(`${JSON.stringify({ ok: true, ...facts, diagnostics }, null, 2)}\n`);
   else if (flags.quiet !== true) {
     const { examples } = made;
     const count = `${examples.length} ${examples.length === 1 ? 'example' : 'examples'}`;

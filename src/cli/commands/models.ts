@@ -13,6 +13,8 @@ export interface ModelsDeps {
   out(text: string): void;
   /** Standard error: progress. */
   err(text: string): void;
+  /** Colours on standard error. */
+  readonly color?: boolean;
   /** One JSON document instead of text. */
   readonly json?: boolean;
 }
@@ -55,10 +57,14 @@ export function modelsCommand(deps: ModelsDeps): Command {
 }
 
 /** What a word on the command line means: a folder, a recipe, or an id of the hub. */
-async function modelOf(target: string): Promise<{ readonly ref: RecipeModel; readonly baseDir?: string }> {
+async function modelOf(
+  target: string,
+  deps: ModelsDeps,
+  json: boolean,
+): Promise<{ readonly ref: RecipeModel; readonly baseDir?: string }> {
   const stat = statSync(target, { throwIfNoEntry: false });
   if (stat?.isDirectory() === true) return { ref: { path: resolve(target) } };
-  if (stat?.isFile() === true || /\.ya?ml$/.test(target)) return modelOfRecipe(target);
+  if (stat?.isFile() === true || /\.ya?ml$/.test(target)) return modelOfRecipe(target, deps, json);
   if (/^[\w.-]+\/[\w.-]+$/.test(target) && !target.startsWith('.')) return { ref: { hub: target } };
   throw new VlmError('USAGE', {
     what: 'There is no such model',
@@ -67,15 +73,29 @@ async function modelOf(target: string): Promise<{ readonly ref: RecipeModel; rea
   });
 }
 
-async function modelOfRecipe(file: string): Promise<{ readonly ref: RecipeModel }> {
+/** Tells all problems of a recipe, as other commands do. */
+async function modelOfRecipe(file: string, deps: ModelsDeps, json: boolean): Promise<{ readonly ref: RecipeModel }> {
   const { compileRecipe, requirePlan } = await import('../../compose/recipes.js');
   const compilation = await compileRecipe(file, {});
-  return { ref: requirePlan(compilation, {}).model };
+  try {
+    return { ref: requirePlan(compilation, {}).model };
+  } catch (error) {
+    const [{ formatDiagnostics }, { problemsDocument }, { Told }] = await Promise.all([
+      import('../../recipe/index.js'),
+      import('../failure.js'),
+      import('../recipe-options.js'),
+    ]);
+    const problem = VlmError.wrap(error, 'INTERNAL', { what: 'The recipe cannot be read' });
+    const { diagnostics } = compilation;
+    if (json) deps.out(problemsDocument(problem, diagnostics));
+    else deps.err(formatDiagnostics(diagnostics, { color: deps.color === true }));
+    throw new Told(problem.exitCode);
+  }
 }
 
 async function showModel(target: string, deps: ModelsDeps, json: boolean): Promise<void> {
   const { reportModel } = await import('../../model/report.js');
-  const { ref } = await modelOf(target);
+  const { ref } = await modelOf(target, deps, json);
   const report = await reportModel(ref);
   deps.out(json ? `${JSON.stringify(report, null, 2)}\n` : reportText(report));
 }

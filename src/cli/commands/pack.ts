@@ -2,6 +2,7 @@
 import { relative, resolve } from 'node:path';
 import { Command } from 'commander';
 import { VlmError } from '../../contracts/errors.js';
+import type { Diagnostic } from '../../contracts/recipe.js';
 import type { PackedRecipe } from '../../share/pack.js';
 import { harmless, type Io } from '../io.js';
 import { Progress } from '../progress.js';
@@ -45,7 +46,7 @@ async function pack(file: string, flags: PackFlags, io: Io): Promise<void> {
     if (isPackName(file)) {
       throw new VlmError('USAGE', { what: 'This is a pack already', received: file, hint: `run it: vlm-run ${file}` });
     }
-    const { plan } = await compileAndTell(file, flags, io);
+    const { plan, compilation } = await compileAndTell(file, flags, io);
     const { packFileOf, packRecipe } = await import('../../share/pack.js');
     const out = flags.out === undefined ? packFileOf(file) : resolve(flags.out);
     const packed = await packRecipe(plan, {
@@ -61,16 +62,16 @@ async function pack(file: string, flags: PackFlags, io: Io): Promise<void> {
       onPacking: (done, total) => progress.handle({ type: 'progress', node: 'packing', done, total, unit: 'bytes' }),
     });
     progress.stop();
-    tell(packed, flags, io);
+    tell(packed, compilation.diagnostics, flags, io);
   } finally {
     progress.stop();
     signals.release();
   }
 }
 
-function tell(packed: PackedRecipe, flags: PackFlags, io: Io): void {
+function tell(packed: PackedRecipe, diagnostics: readonly Diagnostic[], flags: PackFlags, io: Io): void {
   if (flags.json === true) {
-    io.out(`${JSON.stringify({ ok: true, ...packed }, null, 2)}\n`);
+    io.out(`${JSON.stringify({ ok: true, ...packed, diagnostics }, null, 2)}\n`);
     return;
   }
   io.out(`${relative(process.cwd(), packed.path)}\n`);

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import type { ComposedRun } from '../../compose/run.js';
-import { VlmError } from '../../contracts/errors.js';
+import { type ErrorData, VlmError } from '../../contracts/errors.js';
 import type { Diagnostic, Plan } from '../../contracts/recipe.js';
 import type { RunResultRecord } from '../../contracts/record.js';
 import type { WorkerPools } from '../../runner/pool.js';
@@ -98,9 +98,13 @@ async function runWith(file: string, flags: RunFlags, io: Io, signals: SignalWat
   const quiet = flags.quiet === true || (flags.json === true && !io.errIsTerminal);
   const progress = new Progress(io, { quiet, ...(flags.json === true ? { streamNode: null } : streamedAnswer(plan)) });
   note = (message) => progress.interject(message);
+  const notices = new Set<string>();
   const running = composedRun(plan, {
     items: [item],
-    onEvent: (event) => progress.handle(event),
+    onEvent: (event) => {
+      if (event.type === 'notice') notices.add(event.message);
+      progress.handle(event);
+    },
     signal: stopSignal(io, signals, flags.out !== undefined),
     pools,
     warnings: compilation.diagnostics,
@@ -123,7 +127,7 @@ async function runWith(file: string, flags: RunFlags, io: Io, signals: SignalWat
     throw error;
   }
   progress.stop();
-  return tell(composed, { io, flags, plan, signals, progress, warnings: compilation.diagnostics });
+  return tell(composed, { io, flags, plan, signals, progress, warnings: compilation.diagnostics, notices });
 }
 
 /** Ctrl-C; and a reader that is gone: then only a run's record is a reason to go on. */
@@ -145,19 +149,21 @@ interface Telling {
   readonly signals: SignalWatch;
   readonly progress: Progress;
   readonly warnings: readonly Diagnostic[];
+  /** What was said while it ran. */
+  readonly notices: ReadonlySet<string>;
 }
 
 /** The answer first, whatever else went wrong. Returns the exit code. */
 async function tell({ result, files }: ComposedRun, telling: Telling): Promise<number> {
-  const { io, flags, plan, signals, progress, warnings } = telling;
+  const { io, flags, signals, progress, plan } = telling;
   if (io.readerGone && !signals.interrupted && result.error?.code === 'CANCELLED') return 0;
-  if (flags.json === true) await printJson(io, plan, warnings, result, files);
-  else (await import('../answer.js')).printAnswers(io, plan, result.items, progress);
+  if (flags.json !== true) (await import('../answer.js')).printAnswers(io, plan, result.items, progress);
   progress.end();
   // Too late to stop anything: what was being done is done, and whoever called must know that it was to be stopped.
   const late = signals.interrupted && result.error === undefined;
   const error = late ? interruptedLate().toData() : result.error;
-  if (error !== undefined && flags.json !== true) io.err(formatError(error, io.paint));
+  if (flags.json === true) await printJson(telling, result, error, files);
+  else if (error !== undefined) io.err(formatError(error, io.paint));
   if (flags.quiet !== true && flags.json !== true) {
     // Where the time of a failure went is of no use, unless there is an answer beside it.
     if (result.ok || result.items.some((record) => record.metrics !== undefined)) io.err(summary(result, io.paint));
@@ -188,10 +194,9 @@ function killed(): VlmError {
 }
 
 async function printJson(
-  io: Io,
-  plan: Plan,
-  warnings: readonly Diagnostic[],
+  { io, plan, warnings, notices }: Telling,
   result: RunResultRecord,
+  error: ErrorData | undefined,
   files: readonly string[],
 ): Promise<void> {
   const { plainItem } = await import('../../runner/run-directory.js');
@@ -199,10 +204,11 @@ async function printJson(
   io.out(
     `${JSON.stringify(
       {
-        ok: result.ok,
+        ok: result.ok && error === undefined,
         recipe: { name: plan.name, file: plan.file },
-        ...(result.error === undefined ? {} : { error: result.error }),
+        ...(error === undefined ? {} : { error }),
         warnings,
+        notices: [...notices],
         items,
         ledger: result.ledger,
         files,

@@ -44,7 +44,7 @@ async function verifyAndTell(file: string | undefined, flags: VerifyFlags, io: I
   const progress = new Progress(io, { quiet: flags.quiet === true || flags.json === true, streamNode: null });
   try {
     const { recipe, lock: own } = target(file);
-    const { plan } = await compileAndTell(recipe, flags, io);
+    const { plan, compilation } = await compileAndTell(recipe, flags, io);
     const [{ verify }, { readLock }, { lockFileOf }] = await Promise.all([
       import('../../share/verify.js'),
       import('../../share/read-lock.js'),
@@ -59,7 +59,8 @@ async function verifyAndTell(file: string | undefined, flags: VerifyFlags, io: I
     });
     progress.stop();
     const isGood = result.verdict === 'same' || (result.verdict === 'near' && flags.strict !== true);
-    if (flags.json === true) io.out(`${JSON.stringify({ ok: isGood, ...result }, null, 2)}\n`);
+    const { diagnostics } = compilation;
+    if (flags.json === true) io.out(`${JSON.stringify({ ok: isGood, ...result, diagnostics }, null, 2)}\n`);
     else print(result, flags, io);
     process.exitCode = isGood ? EXIT.ok : EXIT.run;
   } finally {
