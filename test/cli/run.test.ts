@@ -151,7 +151,7 @@ test('a module that ends the process, or never loads, while it is checked: an er
       join(dir, 'ends.yaml'),
       readFileSync(join(dir, 'throw.yaml'), 'utf8').replace('./throw.mjs', './ends.mjs'),
     );
-    for (const args of [['validate'], ['plan', '--json'], ['run', '--quiet']]) {
+    for (const args of [['validate'], ['plan', '--json'], ['run', '--quiet'], ['models']]) {
       const ended = await cli([...args, join(dir, 'ends.yaml'), '--allow-plugins']);
       assert.is(ended.code, 2, `${top} ${args}: ${ended.err}`);
       const told = args.includes('--json') ? JSON.parse(ended.out).error.code : ended.err;

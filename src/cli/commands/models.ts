@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { VlmError } from '../../contracts/errors.js';
-import type { RecipeModel } from '../../contracts/recipe.js';
+import type { Compilation, RecipeModel } from '../../contracts/recipe.js';
 import type { ModelReport } from '../../model/report.js';
 import { packageRoot } from '../../util/package-root.js';
 import { watchSignals } from '../signals.js';
@@ -17,9 +17,12 @@ export interface ModelsDeps {
   readonly color?: boolean;
   /** One JSON document instead of text. */
   readonly json?: boolean;
+  /** Watches over modules of the user's own while they are loaded. */
+  readonly watching?: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
 interface Flags {
+  readonly allowPlugins?: boolean;
   readonly json?: boolean;
   readonly revision?: string;
   readonly all?: boolean;
@@ -29,6 +32,7 @@ export function modelsCommand(deps: ModelsDeps): Command {
   const models = new Command('models')
     .argument('[target]', 'a model folder, a recipe, or an id of the Hugging Face hub that was pulled before')
     .description('Show what is in a model folder: family, files, and what is missing.')
+    .option('--allow-plugins', 'let the recipe run node modules of its own')
     .option('--json', 'one JSON document on standard output')
     .addHelpText(
       'after',
@@ -36,7 +40,8 @@ export function modelsCommand(deps: ModelsDeps): Command {
     )
     .action(async (target: string | undefined, flags: Flags) => {
       const json = flags.json === true || deps.json === true;
-      await (target === undefined ? listModels(deps, json) : showModel(target, deps, json));
+      const allowPlugins = flags.allowPlugins === true;
+      await (target === undefined ? listModels(deps, json) : showModel(target, deps, { json, allowPlugins }));
     });
   models
     .command('pull')
@@ -56,15 +61,20 @@ export function modelsCommand(deps: ModelsDeps): Command {
   return models;
 }
 
+interface Shown {
+  readonly json: boolean;
+  readonly allowPlugins: boolean;
+}
+
 /** What a word on the command line means: a folder, a recipe, or an id of the hub. */
 async function modelOf(
   target: string,
   deps: ModelsDeps,
-  json: boolean,
+  how: Shown,
 ): Promise<{ readonly ref: RecipeModel; readonly baseDir?: string }> {
   const stat = statSync(target, { throwIfNoEntry: false });
   if (stat?.isDirectory() === true) return { ref: { path: resolve(target) } };
-  if (stat?.isFile() === true || /\.ya?ml$/.test(target)) return modelOfRecipe(target, deps, json);
+  if (stat?.isFile() === true || /\.ya?ml$/.test(target)) return modelOfRecipe(target, deps, how);
   if (/^[\w.-]+\/[\w.-]+$/.test(target) && !target.startsWith('.')) return { ref: { hub: target } };
   throw new VlmError('USAGE', {
     what: 'There is no such model',
@@ -74,11 +84,16 @@ async function modelOf(
 }
 
 /** Tells all problems of a recipe, as other commands do. */
-async function modelOfRecipe(file: string, deps: ModelsDeps, json: boolean): Promise<{ readonly ref: RecipeModel }> {
+async function modelOfRecipe(
+  file: string,
+  deps: ModelsDeps,
+  { json, allowPlugins }: Shown,
+): Promise<{ readonly ref: RecipeModel }> {
   const { compileRecipe, requirePlan } = await import('../../compose/recipes.js');
-  const compilation = await compileRecipe(file, {});
+  const work = (): Promise<Compilation> => compileRecipe(file, { allowPlugins });
+  const compilation = await (deps.watching?.(work) ?? work());
   try {
-    return { ref: requirePlan(compilation, {}).model };
+    return { ref: requirePlan(compilation, { allowPlugins }).model };
   } catch (error) {
     const [{ formatDiagnostics }, { problemsDocument }, { Told }] = await Promise.all([
       import('../../recipe/index.js'),
@@ -93,11 +108,11 @@ async function modelOfRecipe(file: string, deps: ModelsDeps, json: boolean): Pro
   }
 }
 
-async function showModel(target: string, deps: ModelsDeps, json: boolean): Promise<void> {
+async function showModel(target: string, deps: ModelsDeps, how: Shown): Promise<void> {
   const { reportModel } = await import('../../model/report.js');
-  const { ref } = await modelOf(target, deps, json);
+  const { ref } = await modelOf(target, deps, how);
   const report = await reportModel(ref);
-  deps.out(json ? `${JSON.stringify(report, null, 2)}\n` : reportText(report));
+  deps.out(how.json ? `${JSON.stringify(report, null, 2)}\n` : reportText(report));
 }
 
 async function listModels(deps: ModelsDeps, json: boolean): Promise<void> {

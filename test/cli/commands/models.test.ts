@@ -45,6 +45,11 @@ test('a recipe: the model that it names, as data', async () => {
   assert.equal(report.missing, []);
 });
 
+test('a recipe with a node of its own: its model, where its code may run', async () => {
+  const shout = join(root, 'docs', 'examples', 'shout', 'shout.yaml');
+  assert.match((await models(shout, '--allow-plugins')).out, /^shapes-internvl {2}internvl, complete\n/);
+});
+
 test('a model that cannot be used says why', async () => {
   const { out } = await models(join(root, 'test', 'golden', 'text'), '--json').catch((error) => ({ out: error.code }));
   assert.is(out, 'MODEL_MISSING');
