@@ -37,7 +37,7 @@ export function parseInputs(plan: Plan, texts: readonly string[]): Readonly<Reco
     const name = text.slice(0, at);
     const value = text.slice(at + 1);
     if (value === '-' || value === '@-') stdin++;
-    given.set(name, [...(given.get(name) ?? []), givenValue(plan.inputs[name]?.type, value)]);
+    given.set(name, [...(given.get(name) ?? []), givenValue(name, plan.inputs[name]?.type, value)]);
   }
   if (stdin > 1) {
     throw new VlmError('USAGE', { what: 'Standard input is named twice', expected: '`-` for one input at most' });
@@ -54,10 +54,29 @@ export function parseInputs(plan: Plan, texts: readonly string[]): Readonly<Reco
   );
 }
 
-/** Text: as it is, `@file`, `-`; `@@…` is text that begins with an @. Pictures and conversations: a place. */
-function givenValue(type: string | undefined, value: string): InputGiven {
+/**
+ * Text: as it is, `@file`, `-`; `@@…` is text that begins with an @. Pictures: a place. Conversations: a place, or JSON
+ * (`@[…]` is a file of such a name).
+ */
+function givenValue(name: string, type: string | undefined, value: string): InputGiven {
+  if (type === 'messages' && /^\s*(?:\[.*\]|\{.*\})\s*$/s.test(value)) return conversation(name, value);
   if (type !== 'text') return value.startsWith('@') ? value.slice(1) : value;
   if (value === '-') return { file: '-' };
   if (value.startsWith('@@')) return value.slice(1);
   return value.startsWith('@') ? { file: value.slice(1) } : value;
+}
+
+function conversation(name: string, text: string): InputGiven {
+  try {
+    return JSON.parse(text) as InputGiven;
+  } catch (cause) {
+    throw new VlmError('USAGE', {
+      what: 'A conversation on the command line is not JSON',
+      expected: `--input ${name}='[{"role": "user", "content": "…"}]'`,
+      received: text.length > 80 ? `${text.slice(0, 80)}…` : text,
+      where: `input "${name}"`,
+      hint: 'keep it in a file (JSON or YAML) and give its path',
+      cause,
+    });
+  }
 }

@@ -11,6 +11,7 @@ import { cacheFolder } from '../devices/ai100/compile/cache.js';
 import { rememberedDigest } from '../devices/ai100/compile/digests.js';
 import { nearest } from '../recipe/index.js';
 import type { InputGiven } from '../runner/inputs/load.js';
+import { mapPictures } from '../runner/inputs/messages.js';
 import type { EmbeddingSettings } from '../runner/protocol.js';
 import { canonicalRecipe } from '../share/canonical.js';
 import { modelFacts } from '../share/files.js';
@@ -199,6 +200,9 @@ function absolute({ plan, given }: DatasetRequest): Readonly<Record<string, Inpu
   const place = (value: InputGiven, type: string): InputGiven => {
     if (typeof value === 'object' && 'file' in value && typeof value.file === 'string') {
       return { file: place(value.file, 'image') as string };
+    }
+    if (type === 'messages' && typeof value === 'object') {
+      return mapPictures(value, (one) => place(one, 'image') as string) as InputGiven;
     }
     if (Array.isArray(value)) return value.map((one) => place(one as InputGiven, type));
     if (typeof value !== 'string' || type === 'text' || /^(?:https?|data|file):/i.test(value)) return value;

@@ -106,14 +106,17 @@ function withPaths(node: SourceNode, inMessages: boolean): unknown {
   return toValue(node);
 }
 
-/** A message: only `image` of its parts is a path. */
+/** Where a part of a message may name its picture. */
+const PLACE_KEYS: readonly string[] = ['image', 'path', 'url', 'image_url'];
+
+/** A message: only the pictures of its parts are paths. */
 function messagePaths(node: SourceNode): unknown {
   if (node.kind === 'list') return node.items.map(messagePaths);
   if (node.kind === 'scalar') return node.value;
   return Object.fromEntries(
     [...node.entries].map(([key, { value }]) => [
       key,
-      key === 'image' && value.kind === 'scalar' ? withPaths(value, false) : messagePaths(value),
+      PLACE_KEYS.includes(key) && value.kind === 'scalar' ? withPaths(value, false) : messagePaths(value),
     ]),
   );
 }

@@ -94,6 +94,40 @@ test('paths of pictures and messages are absolute, URLs and texts stay', async (
   ]);
 });
 
+test('a picture of a default conversation is a path however its part names it, from the file that says so', async () => {
+  const parts = [
+    '{ type: image, path: a.png }',
+    '{ type: image, url: b.png }',
+    '{ type: image_url, image_url: c.png }',
+    '{ type: image_url, image_url: { url: d.png } }',
+    '{ type: image_url, image_url: { url: "https://x.test/e.png" } }',
+    '{ type: image, image: 0 }',
+    '{ type: text, text: f.png }',
+    'g.png',
+  ];
+  const text = recipe(
+    ['{ type: text }', `{ type: messages, default: [{ role: user, content: [${parts.join(', ')}] }] }`],
+    ['prompt: $inputs.prompt', 'messages: $inputs.prompt'],
+  );
+  const { plan, diagnostics } = await run(text, { file: '/r/t.yaml' });
+  assert.equal(diagnostics, []);
+  assert.equal(plan?.inputs['prompt']?.default, [
+    {
+      role: 'user',
+      content: [
+        { type: 'image', path: '/r/a.png' },
+        { type: 'image', url: '/r/b.png' },
+        { type: 'image_url', image_url: '/r/c.png' },
+        { type: 'image_url', image_url: { url: '/r/d.png' } },
+        { type: 'image_url', image_url: { url: 'https://x.test/e.png' } },
+        { type: 'image', image: 0 },
+        { type: 'text', text: 'f.png' },
+        'g.png',
+      ],
+    },
+  ]);
+});
+
 test('nodes that no output needs do not run', async () => {
   const { plan } = await run(recipe(['outputs:', '  more: { kind: fuse, inputs: { text: $dec.text } }\noutputs:']));
   assert.equal(

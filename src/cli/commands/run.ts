@@ -27,7 +27,7 @@ export function runCommand(io: Io): Command {
     .argument('<file>', 'the recipe')
     .option(
       '--input <name=value>',
-      'give an input: a file, an address, a data URL, - for standard input; text, or @file',
+      'give an input: a file, an address, a data URL, - for standard input; text, or @file; a conversation as JSON',
       collect,
     );
   return addDatasetOptions(addRecipeOptions(command))

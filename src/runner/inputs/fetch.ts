@@ -2,7 +2,7 @@
 import { constants, type Stats } from 'node:fs';
 import { open, readFile, stat } from 'node:fs/promises';
 import { Socket } from 'node:net';
-import { basename, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { VlmError } from '../../contracts/errors.js';
 import { percentDecoded, readDataUrl } from './data-url.js';
@@ -29,6 +29,8 @@ export interface FetchContext {
 export interface Fetched {
   readonly bytes: Uint8Array;
   readonly name: string;
+  /** Of a file: what it names itself lies beside it. A pipe has no such place. */
+  readonly folder?: string;
 }
 
 /** `-`, `data:`, `http(s):`, `file:` or a path. */
@@ -113,7 +115,7 @@ async function readPath(path: string, context: FetchContext, limits: FetchLimits
     // A device may never end: /dev/zero.
     if (!info.isFile()) throw refuse('An input is neither a file nor a pipe');
     if (info.size > limits.maxBytes) throw tooLarge(context, limits, megabytes(info.size));
-    return { bytes: new Uint8Array(await readFile(path)), name: basename(path) };
+    return { bytes: new Uint8Array(await readFile(path)), name: basename(path), folder: dirname(path) };
   } catch (cause) {
     if (cause instanceof VlmError) throw cause;
     const missing = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT';

@@ -1,6 +1,6 @@
 /** Inputs of a run: what was given, else the recipe's default, as port values with the digests of their bytes. */
 import { createHash } from 'node:crypto';
-import { dirname, resolve } from 'node:path';
+import { dirname } from 'node:path';
 import { VlmError } from '../../contracts/errors.js';
 import type { ImageValue, MessagesValue, PortValue } from '../../contracts/ports.js';
 import type { Plan, PlanInput } from '../../contracts/recipe.js';
@@ -136,17 +136,16 @@ async function loadImage(value: unknown, context: FetchContext): Promise<ImageVa
   if (value instanceof Uint8Array) return { kind: 'image', bytes: new Uint8Array(value), name: context.input };
   const place = typeof value === 'string' ? value : fileOf(value);
   if (place === undefined) throw wrongType(context, 'a path, an address or bytes', value);
-  return { kind: 'image', ...(await fetchBytes(place, context)) };
+  const { bytes, name } = await fetchBytes(place, context);
+  return { kind: 'image', bytes, name };
 }
 
 async function loadMessages(value: unknown, context: FetchContext): Promise<MessagesValue> {
   const place = typeof value === 'string' ? value : fileOf(value);
   if (place === undefined) return readMessages(value, context.input, (image) => loadImage(image, context));
-  const { bytes } = await fetchBytes(place, context);
+  const { bytes, folder } = await fetchBytes(place, context);
   const parsed = await parseMessages(decodeText(bytes, context), context.input);
-  const isFile = place !== '-' && !/^(?:https?|data):/i.test(place);
-  const cwd = isFile ? dirname(resolve(context.cwd ?? '.', place.replace(/^file:\/\//i, ''))) : context.cwd;
-  const inner = cwd === undefined ? context : { ...context, cwd };
+  const inner = folder === undefined ? context : { ...context, cwd: folder };
   return readMessages(parsed, context.input, (image) => loadImage(image, inner));
 }
 

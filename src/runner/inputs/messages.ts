@@ -75,6 +75,20 @@ async function readPart(
   return { type: 'image', image: images.length - 1 };
 }
 
+const PLACE_KEYS: readonly string[] = ['image', 'path', 'url', 'image_url'];
+
+/** The same conversation (as data, or a part of it) with other places of its pictures. */
+export function mapPictures(value: unknown, change: (place: string) => string): unknown {
+  if (Array.isArray(value)) return value.map((one) => mapPictures(one, change));
+  if (!isObject(value) || value instanceof Uint8Array) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, one]) => [
+      key,
+      typeof one === 'string' && PLACE_KEYS.includes(key) ? change(one) : mapPictures(one, change),
+    ]),
+  );
+}
+
 /** Whether this is a conversation that was read before, its images in memory. */
 export function isMessagesValue(value: object): value is MessagesValue {
   const { messages, images } = value as { readonly messages?: unknown; readonly images?: unknown };

@@ -1,3 +1,4 @@
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -9,6 +10,7 @@ import * as assert from 'uvu/assert';
 import { VlmError } from '../../../src/contracts/errors.js';
 import type { Plan, PlanInput } from '../../../src/contracts/recipe.js';
 import { type InputGiven, type LoadOptions, loadInputs } from '../../../src/runner/inputs/load.js';
+import { mapPictures } from '../../../src/runner/inputs/messages.js';
 import { fakePlan } from '../fakes/plans.js';
 
 const test = suite('inputs');
@@ -246,6 +248,47 @@ test('a conversation from JSON or YAML, its images beside it', async () => {
     );
     assert.is(digests.length, 3);
   }
+});
+
+test('pictures of a conversation lie beside its file, however that is named; those of a pipe in the working directory', async () => {
+  const folder = join(dir, 'a b');
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'own.png'), Uint8Array.from([7]));
+  const chat = (image: string) => JSON.stringify([{ role: 'user', content: [{ type: 'image', image }, 'What?'] }]);
+  writeFileSync(join(folder, 'chat.json'), chat('own.png'));
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  const shell = `cat > "${pipe}"`;
+  for (const [place, picture] of [
+    [pathToFileURL(join(folder, 'chat.json')).href, 7],
+    [pipe, PNG[0]],
+  ] as const) {
+    const writer = place === pipe ? spawn('sh', ['-c', shell], { stdio: ['pipe', 'ignore', 'ignore'] }) : null;
+    writer?.stdin.end(chat('a.png'));
+    const { values } = await load({ chat: { type: 'messages' } }, { chat: place });
+    const value = values['chat'];
+    assert.ok(value !== undefined && 'kind' in value && value.kind === 'messages');
+    assert.is(value.images[0]?.bytes[0], picture);
+  }
+});
+
+test('the places of the pictures of a conversation can be changed, and nothing else of it', () => {
+  const chat = (image: string, url: string) => ({
+    messages: [
+      { role: 'user', content: [{ type: 'image', image }, { type: 'text', text: 'a.png' }, 'b.png'] },
+      {
+        role: 'user',
+        content: [
+          { type: 'image_url', image_url: { url } },
+          { type: 'image', image: 0 },
+        ],
+      },
+    ],
+  });
+  assert.equal(
+    mapPictures(chat('a.png', 'b.png'), (place) => `/r/${place}`),
+    chat('/r/a.png', '/r/b.png'),
+  );
 });
 
 for (const [title, chat, where] of [
