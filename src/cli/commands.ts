@@ -28,14 +28,8 @@ const COMMAND_FILES = new Map<string, MakeCommand>([
   [
     'models',
     async (io, json) => {
-      const { modelsCommand } = await import('./commands/models.js');
-      return modelsCommand({
-        out: (text) => io.out(text),
-        err: (text) => io.err(text),
-        color: io.color,
-        json,
-        watching: async (work) => (await import('./recipe-options.js')).watchingModules(io, json, work),
-      });
+      const { modelsCommand, modelsDeps } = await import('./commands/models.js');
+      return modelsCommand(modelsDeps(io, json));
     },
   ],
 ]);

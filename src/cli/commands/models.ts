@@ -6,6 +6,7 @@ import { VlmError } from '../../contracts/errors.js';
 import type { Compilation, RecipeModel } from '../../contracts/recipe.js';
 import type { ModelReport } from '../../model/report.js';
 import { packageRoot } from '../../util/package-root.js';
+import type { Io } from '../io.js';
 import { watchSignals } from '../signals.js';
 
 export interface ModelsDeps {
@@ -19,6 +20,16 @@ export interface ModelsDeps {
   readonly json?: boolean;
   /** Watches over modules of the user's own while they are loaded. */
   readonly watching?: <T>(work: () => Promise<T>) => Promise<T>;
+}
+
+export function modelsDeps(io: Io, json: boolean): ModelsDeps {
+  return {
+    out: (text) => io.out(text),
+    err: (text) => io.err(text),
+    color: io.color,
+    json,
+    watching: async (work) => (await import('../recipe-options.js')).watchingModules(io, json, work),
+  };
 }
 
 interface Flags {
