@@ -3,7 +3,7 @@ import { basename, dirname } from 'node:path';
 import { type ErrorData, type SourceLocation, VlmError } from '../contracts/errors.js';
 import type { Diagnostic, Plan } from '../contracts/recipe.js';
 import { openModelFolder, requireProgram } from '../model/folder.js';
-import { nearHint } from '../recipe/index.js';
+import { formatDiagnostics, nearHint } from '../recipe/index.js';
 import { type InputGiven, loadInputs } from '../runner/inputs/load.js';
 import type { RunItem } from '../runner/item.js';
 import type { Sweep } from '../sweep/file.js';
@@ -81,7 +81,7 @@ async function refusalOf(
     const diagnostics = problems.map((problem) => placedProblem(problem, point, sweep));
     return {
       point,
-      error: placed(wrapped.toData(), point, sweep),
+      error: placed(wrapped.toData(), diagnostics, point, sweep),
       ...(diagnostics.length === 0 ? {} : { diagnostics }),
     };
   }
@@ -104,12 +104,16 @@ function placeOfChange(
   return sweep.placeOf(['list', Math.max(0, at), path]);
 }
 
-function placed(error: ErrorData, point: Point, sweep: Sweep): ErrorData {
+function placed(error: ErrorData, problems: readonly Diagnostic[], point: Point, sweep: Sweep): ErrorData {
   const location = placeOfChange(error.location, point, sweep);
-  if (location === null) return error;
-  // The excerpt would show a command line that nobody typed.
-  const told = (error.received ?? '').split('\n').filter((line) => line.startsWith('error['));
-  return { ...error, ...(told.length === 0 ? {} : { received: told.join('\n') }), location };
+  const [first, ...more] = problems;
+  if (first === undefined) return location === null ? error : { ...error, location };
+  // The place and the hint of a single one are those of the error.
+  const told =
+    more.length > 0 || location === null
+      ? formatDiagnostics(problems, { color: false }).trimEnd()
+      : `error[${first.code}]: ${first.message}`;
+  return { ...error, received: told, ...(location === null ? {} : { location }) };
 }
 
 function placedProblem(problem: Diagnostic, point: Point, sweep: Sweep): Diagnostic {

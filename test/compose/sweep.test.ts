@@ -108,6 +108,11 @@ test('a second sweep into the same folder is refused while the first one runs, a
   const one = await request(folder);
   const first = runSweep({
     ...one,
+    // The first one lasts until the second has its answer.
+    run: async (...given) => {
+      await second;
+      return measured(...given);
+    },
     onPoint: () => {
       second ??= codeOf(runSweep({ ...one, resume: true }));
     },
@@ -211,6 +216,20 @@ test('a recipe with a node of its own is swept where that is allowed, one that n
   );
   const short = { sweep: await readSweep(file), out: join(folder, 'c'), resume: false, run: measured };
   assert.is((await runSweep({ ...short, allowPlugins: false })).done, 2);
+});
+
+test('all problems of a point are told at their places', async ({ folder }) => {
+  const file = join(folder, 'sweep.yaml');
+  const recipe = join(packageRoot(), 'pipelines', 'internvl.yaml');
+  await writeFile(
+    file,
+    `version: 1\nname: x\nrecipe: ${recipe}\ngrid:\n  nodes.decode.with.bach_size: [1]\n  device.mian: [cpu]\n`,
+  );
+  const { refused } = await planSweep({ sweep: await readSweep(file), allowPlugins: false });
+  const { received = '' } = refused[0]?.error ?? {};
+  assert.match(received, /E_UNKNOWN_KEY[\s\S]*sweep\.yaml:5:3[\s\S]*"batch_size"/);
+  assert.match(received, /E_UNKNOWN_DEVICE[\s\S]*sweep\.yaml:6:3[\s\S]*"main"/);
+  assert.not.match(received, /--set|--device/);
 });
 
 test('what the file says of inputs, score and reference is told at its place', async ({ folder }) => {
