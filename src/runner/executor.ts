@@ -12,6 +12,7 @@ import { cancelledError, consumersOf, ItemState, type ReplyClock, type RunItem }
 import { keepOutputs } from './kept.js';
 import { HOST, isOneWorker, type LaneKey, laneOf, programOf, type TaskRunner } from './lanes.js';
 import type { LedgerBook } from './ledger.js';
+import { mayShowPictures } from './pictures.js';
 import {
   type EmbeddingSettings,
   monotonicMs,
@@ -64,7 +65,7 @@ class Execution {
     const { ledger } = this.#r;
     const items = isStream(this.#r.items) ? null : this.#r.items;
     this.#emit({ type: 'run-start', items: items?.length ?? null, nodes: this.#plan.nodes.map((n) => n.name) });
-    this.#warmUp();
+    this.#warmUp(items);
     const consumers = consumersOf(this.#plan);
     const { runner } = this.#r;
     const staysIn = (lane: LaneKey): boolean =>
@@ -105,12 +106,12 @@ class Execution {
   }
 
   /** Device workers open their programs while the host is still busy with the first images. */
-  #warmUp(): void {
+  #warmUp(items: readonly RunItem[] | null): void {
     for (const { lane, running } of this.#r.runner.early ?? []) this.#keepAside(lane, running);
     const lanes = new Map<LaneKey, { program: ProgramRequest; kinds: Set<string> }>();
     for (const node of this.#plan.nodes) {
       const program = programOf(this.#plan, node);
-      if (program === null) continue;
+      if (program === null || (items !== null && !mayShowPictures(this.#plan, node, items))) continue;
       const lane = lanes.get(laneOf(node)) ?? { program, kinds: new Set() };
       if (node.plugin === undefined) lane.kinds.add(node.manifest.kind);
       lanes.set(laneOf(node), lane);

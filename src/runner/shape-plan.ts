@@ -14,6 +14,7 @@ import type { PromptIds } from '../util/prefill-chunks.js';
 import { checkFit, longestAnswer, numberOf, type PlannedDecode, shortRoom } from './fit.js';
 import type { RunItem } from './item.js';
 import { laneOf } from './lanes.js';
+import { mayShowPictures } from './pictures.js';
 
 /** How one image is cut. */
 export interface PlannedImage extends ImageInfo {
@@ -64,6 +65,7 @@ export interface ShapePlan extends Omit<PlannedPrompt, 'node'> {
   /** For each decode node whose prompt is planned. */
   readonly decodes: readonly PlannedDecode[];
   readonly calls: readonly PlannedCall[];
+  /** Those that the item opens: for a prompt of text alone not the vision program. */
   readonly programs: readonly PlannedProgram[];
   /** Weights and retained state of all programs; null when one is unknown. */
   readonly memoryBytes: number | null;
@@ -111,7 +113,8 @@ export async function planShapes(plan: Plan, item: RunItem, sources: PlanSources
         maker === undefined ? undefined : { node: maker, model: sources.model },
       );
     });
-  const programs = await planPrograms(devices, sources);
+  const opened = devices.filter((node) => mayShowPictures(plan, node, [item]));
+  const programs = await planPrograms(opened, sources);
   const known = programs.every((p) => p.weightBytes !== null && p.stateBytes !== null);
   const { node: _, ...first } = prompts[0] ?? NO_PROMPT;
   return {

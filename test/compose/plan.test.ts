@@ -122,6 +122,26 @@ test('memory: a program is loaded once, and its nodes have their caches in turn'
   assert.is(memoryBytes, weights.reduce((a, b) => a + b, 0) + cache);
 });
 
+test('a prompt of text alone needs the memory of the language program alone', async () => {
+  const file = recipe(
+    'alone',
+    `  pre: { kind: preprocess, inputs: { image: $inputs.image, prompt: $inputs.prompt } }
+  enc: { kind: encode, device: main, inputs: { pixels: $pre.pixels } }
+  dec: { kind: decode, device: main, inputs: { tokens: $pre.tokens, vision: $enc.embeddings }, with: { max_new_tokens: 2 } }`,
+    '{ text: $dec.text }',
+  );
+  for (const [image, programs] of [
+    [[], ['language']],
+    [[example('thumb.png')], ['vision', 'language']],
+  ] as const) {
+    const planned = await plan(file, { inputs: { image } });
+    assert.equal(
+      planned.programs.map((p) => p.program),
+      programs,
+    );
+  }
+});
+
 test('values that are said to fit do, and the next ones do not', async () => {
   const recipe = join(root, 'pipelines', 'internvl.yaml');
   const image = example('panorama.png');

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { VlmError } from '../../src/contracts/errors.js';
+import type { PortValue } from '../../src/contracts/ports.js';
+import type { Plan } from '../../src/contracts/recipe.js';
 import type { RunEvent } from '../../src/contracts/record.js';
 import type { RunItem } from '../../src/runner/item.js';
 import { fakePlan, runFake, text } from './fakes/plans.js';
@@ -231,6 +233,41 @@ test('programs load while the host works', async () => {
     result.ledger.lanes.find((l) => l.lane === 'main language')?.spans.filter((s) => s.stage === 'load') ?? [];
   const opened = Math.max(...load.map((s) => s.endMs));
   assert.ok(opened > 0 && opened < prepared, `opened at ${opened}, host done at ${prepared}`);
+});
+
+test('a vision program is not opened ahead where no item has a picture for it', async () => {
+  const one = fakePlan(
+    {
+      pre: { kind: 'join', inputs: { a: '$.text', b: '$.text', image: '$.image' } },
+      see: { kind: 'upper', program: 'vision', inputs: { text: 'pre.text' } },
+      say: { kind: 'upper', program: 'language', inputs: { text: 'see.text' } },
+    },
+    { out: 'say.text' },
+  );
+  const plan: Plan = {
+    ...one,
+    inputs: { image: { name: 'image', type: 'image', many: true, required: false } },
+  };
+  const image: PortValue = { kind: 'image', bytes: new Uint8Array(1), name: 'a' };
+  const both = ['main language', 'main vision'];
+  for (const [items, expected] of [
+    [[text('a')], ['main language']],
+    [[{ ...text('a'), image: [] }], ['main language']],
+    [[text('a'), { ...text('b'), image: [image] }], both],
+  ] as const) {
+    const warm: string[] = [];
+    const { result } = await runFake(plan, items, {
+      spy: (pools) => ({
+        hostThreads: pools.hostThreads,
+        run: (lane, task, transfer) => {
+          if (task.type === 'warm') warm.push(lane);
+          return pools.run(lane, task, transfer);
+        },
+      }),
+    });
+    assert.ok(result.ok, JSON.stringify(result.error));
+    assert.equal(warm.sort(), expected);
+  }
 });
 
 test('text streams while the node runs, in order and before it ends', async () => {
