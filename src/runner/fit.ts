@@ -38,8 +38,8 @@ export function numberOf(node: PlanNode, option: string, otherwise: number): num
 }
 
 /**
- * Throws PLAN_DOES_NOT_FIT when the prompt leaves no slot for an answer, or no position of the model. `positions`:
- * those of the model where no maker tells them.
+ * Throws PLAN_DOES_NOT_FIT when the prompt leaves no slot for an answer, or no position of the model, and when the node
+ * does not get the pictures of its prompt. `positions`: those of the model where no maker tells them.
  */
 export function checkFit(
   decode: PlanNode,
@@ -50,6 +50,7 @@ export function checkFit(
   const ctxLen = numberOf(decode, 'ctx_len', 1024);
   const slots = Math.min(ctxLen, positions);
   const promptTokens = prompt.ids.length;
+  if (visionOf(prompt) > 0 && isBlind(decode)) throw seesNothing(decode, prompt);
   if (promptTokens + 1 > slots) throw doesNotFit(decode, { ctxLen, positions }, prompt, maker);
   return {
     node: decode.name,
@@ -105,6 +106,26 @@ export function verifyFit(
   return warnings.filter((warning) => warning !== '');
 }
 
+const visionOf = ({ images }: SizedPrompt): number => images.reduce((n, image) => n + image.visionTokens, 0);
+
+/** Whether a node could be given vision embeddings, and is not. */
+function isBlind({ manifest, inputs }: PlanNode): boolean {
+  const ports = Object.entries(manifest.inputs).filter(([, { kind }]) => [kind].flat().includes('embeddings'));
+  return ports.length > 0 && ports.every(([port]) => inputs[port] === undefined);
+}
+
+function seesNothing(decode: PlanNode, prompt: SizedPrompt): VlmError {
+  const { length } = prompt.images;
+  return new VlmError('PLAN_DOES_NOT_FIT', {
+    what: `The prompt of node "${decode.name}" shows ${length === 1 ? 'an image' : `${length} images`}, and the node gets no vision embeddings`,
+    expected: `embeddings for ${visionOf(prompt)} image tokens`,
+    received: 'none',
+    where: `nodes.${decode.name}.inputs`,
+    hint: 'connect them, such as `vision: $encode.embeddings`, or leave the images out of the prompt',
+    ...(decode.location === undefined ? {} : { location: decode.location }),
+  });
+}
+
 interface Limits {
   readonly ctxLen: number;
   /** Of the model; Infinity when they are not known. */
@@ -116,7 +137,7 @@ function doesNotFit(decode: PlanNode, limits: Limits, prompt: SizedPrompt, maker
   const { ctxLen, positions } = limits;
   const given = decode.given.includes('ctx_len');
   const location = decode.optionLocations['ctx_len'] ?? decode.location;
-  const vision = images.reduce((n, image) => n + image.visionTokens, 0);
+  const vision = visionOf(prompt);
   const tiles = images.reduce((n, image) => n + image.tiles, 0);
   const [what, limit] =
     positions < ctxLen

@@ -142,6 +142,22 @@ test('a prompt of text alone needs the memory of the language program alone', as
   }
 });
 
+test('a node that does not get the pictures of its prompt is refused before anything opens', async () => {
+  const nodes = `  pre: { kind: preprocess, inputs: { image: $inputs.image, prompt: $inputs.prompt } }
+  dec: { kind: decode, device: main, inputs: { tokens: $pre.tokens }, with: { max_new_tokens: 2 } }`;
+  const file = recipe('blind', nodes, '{ text: $dec.text }');
+  const { error, ledger } = await run(file);
+  const planned = await plan(file).catch((reason: unknown) => reason);
+  assert.instance(planned, VlmError);
+  for (const one of [(planned as VlmError).toData(), error]) {
+    assert.is(one?.code, 'PLAN_DOES_NOT_FIT');
+    assert.is(one?.location?.line, 12);
+    assert.match(one?.hint ?? '', '$encode.embeddings');
+  }
+  assert.not(ledger.lanes.some((lane) => lane.spans.some((span) => span.stage === 'prefill')));
+  assert.ok((await run(file, { inputs: { image: [] } })).ok);
+});
+
 test('values that are said to fit do, and the next ones do not', async () => {
   const recipe = join(root, 'pipelines', 'internvl.yaml');
   const image = example('panorama.png');
