@@ -169,35 +169,40 @@ class Execution {
     this.#emit({ type: 'stage', node: node.name, state: 'start', at: this.#now() });
     // Host workers take one item each, side by side; a program takes the chunk as a batch.
     const groups = laneOf(node) === HOST ? alive.map((item) => [item]) : [alive];
-    await Promise.all(groups.map((group) => this.#runGroup(node, group)));
-    const failed = alive.some((item) => item.error !== undefined);
-    const outcome = failed ? ({ outcome: this.#cancelled ? 'cancelled' : 'failed' } as const) : {};
+    const went = await Promise.all(groups.map((group) => this.#runGroup(node, group)));
+    const outcome = went.includes(false) ? ({ outcome: this.#cancelled ? 'cancelled' : 'failed' } as const) : {};
     this.#emit({ type: 'stage', node: node.name, state: 'end', at: this.#now(), ...outcome });
   }
 
-  async #runGroup(node: PlanNode, group: readonly ItemState[]): Promise<void> {
+  /** False when the node failed: an item may meanwhile have failed in another branch, which says nothing of this one. */
+  async #runGroup(node: PlanNode, group: readonly ItemState[]): Promise<boolean> {
+    let went = true;
     try {
       const reply = await this.#submit(node, group);
       if (reply.error !== undefined) throw VlmError.fromData(reply.error);
-      for (const [i, item] of group.entries()) await this.#settle(node, item, reply.results?.[i], reply);
+      for (const [i, item] of group.entries()) {
+        went = (await this.#settle(node, item, reply.results?.[i], reply)) && went;
+      }
+      return went;
     } catch (error) {
       const data = this.#locate(node, error);
       for (const item of group) item.fail(data);
+      return false;
     }
   }
 
-  async #settle(node: PlanNode, item: ItemState, result: ItemResult | undefined, clock: ReplyClock): Promise<void> {
-    if (result === undefined) {
-      item.fail(new VlmError('INTERNAL', { what: `Node "${node.name}" answered without a result` }).toData());
-    } else if (!result.ok) {
-      item.fail(this.#locate(node, VlmError.fromData(result.error)));
-    } else {
-      item.store(node, result.outputs, clock);
-      try {
-        await this.#r.verify?.(this.#plan, node, result.outputs);
-      } catch (error) {
-        item.fail(this.#locate(node, error));
+  async #settle(node: PlanNode, item: ItemState, result: ItemResult | undefined, clock: ReplyClock): Promise<boolean> {
+    try {
+      if (result === undefined) {
+        throw new VlmError('INTERNAL', { what: `Node "${node.name}" answered without a result` });
       }
+      if (!result.ok) throw VlmError.fromData(result.error);
+      item.store(node, result.outputs, clock);
+      await this.#r.verify?.(this.#plan, node, result.outputs);
+      return true;
+    } catch (error) {
+      item.fail(this.#locate(node, error));
+      return false;
     }
   }
 

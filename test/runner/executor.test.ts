@@ -342,6 +342,22 @@ test('a listener that throws stops the run in order, and its error comes out', a
   assert.is(lines.at(-1), 'language close');
 });
 
+test('a node that comes to its end is not said to have failed because another branch did', async () => {
+  const plan = fakePlan(
+    {
+      slow: { kind: 'sleep', inputs: { text: '$.text' }, options: { ms: 600 } },
+      bad: { kind: 'throw', inputs: { text: '$.text' } },
+      both: { kind: 'join', inputs: { a: 'slow.text', b: 'bad.text' } },
+    },
+    { out: 'both.text' },
+  );
+  const { result, events } = await runFake(plan, [text('a')]);
+  assert.is(result.error?.code, 'NODE_FAILED');
+  assert.equal(outcomesOf(events, 'bad'), ['failed']);
+  assert.equal(outcomesOf(events, 'slow'), [undefined]);
+  assert.equal(outcomesOf(events, 'both'), []);
+});
+
 test('what verify refuses goes no further', async () => {
   const plan = fakePlan(
     {
