@@ -61,7 +61,8 @@ async function compare(a: string, b: string, flags: CompareFlags, io: Io): Promi
   const { comparison, warnings } = await compareStores(a, b, { metrics, threshold, alpha, seed: 1 });
   const code = comparison.verdict === 'worse' ? EXIT.run : EXIT.ok;
   if (flags.json === true) {
-    const { verdict, ...rest } = comparison;
+    const { verdict: _, ...rest } = comparison;
+    const verdict = finding(comparison);
     io.out(
       `${JSON.stringify({ ok: code === EXIT.ok, verdict, a, b, metrics, threshold, alpha, warnings, ...rest }, null, 2)}\n`,
     );
@@ -169,15 +170,17 @@ function restOf({ broken, mended, onlyA, onlyB }: Comparison): string {
     .join('');
 }
 
-function sumOf(
-  { verdict, points, overall, broken, tests, hopeless }: Comparison,
-  threshold: number,
-  alpha: number,
-): string {
+/** What no difference could have changed is no finding. */
+function finding({ verdict, tests, hopeless }: Comparison): Comparison['verdict'] | 'undecided' {
+  return verdict === 'same' && tests > 0 && hopeless === tests ? 'undecided' : verdict;
+}
+
+function sumOf(comparison: Comparison, threshold: number, alpha: number): string {
+  const { points, overall, broken, tests } = comparison;
   const count = (wanted: string): number => points.filter((point) => point.verdict === wanted).length;
   const worse = count('worse') + broken.length;
-  // What no difference could have changed is no finding.
-  const word = verdict === 'same' && tests > 0 && hopeless === tests ? 'undecided, too few repeats' : verdict;
+  const found = finding(comparison);
+  const word = found === 'undecided' ? 'undecided, too few repeats' : found;
   const together = overall.filter((one) => one.verdict !== 'same').map((one) => `, ${one.metric} ${one.verdict}`);
   const all = together.length === 0 ? '' : `; all together${together.join('').slice(1)}`;
   return `${word}: ${worse} points worse, ${count('better')} better, ${count('same')} the same${all} (${tests} tests, threshold ${+(threshold * 100).toFixed(6)} %, alpha ${alpha})`;

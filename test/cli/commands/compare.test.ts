@@ -100,6 +100,8 @@ test('what makes two sweeps less comparable is told', async ({ folder }) => {
   const { code, out, err } = await compare(a, b);
   assert.match(out, /^undecided, too few repeats: 0 points worse/m);
   assert.is(code, 0, 'three against three prove nothing');
+  const told = JSON.parse((await compare(a, b, '--json')).out) as { verdict: string; ok: boolean };
+  assert.equal([told.verdict, told.ok], ['undecided', true]);
   assert.match(err, /the machine differs: cpu one in A, two in B/);
   assert.match(err, /too few repeats: 6 of 6 tests could never become significant \(3 against 3 samples/);
 });
