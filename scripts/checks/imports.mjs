@@ -119,8 +119,8 @@ const ONLY = [
   { pkg: '@huggingface/tokenizers', files: /^text\// },
   { pkg: '@huggingface/jinja', files: /^text\// },
   { pkg: 'yaml', files: /^(?:recipe|report|runner|share|sweep)\// },
-  { pkg: 'ajv', files: /^(?:recipe|nodes|share|sweep)\// },
-  { pkg: 'ajv-formats', files: /^nodes\// },
+  { pkg: 'ajv', files: /^(?:(?:recipe|share|sweep)\/|util\/answer-schema\.ts)/ },
+  { pkg: 'ajv-formats', files: /^util\/answer-schema\.ts/ },
 ];
 const families = readdirSync(join(root, 'src', 'families'), { withFileTypes: true })
   .filter((e) => e.isDirectory() && e.name !== 'shared')

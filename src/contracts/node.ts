@@ -25,6 +25,8 @@ export interface OptionSchema {
   readonly minItems?: number;
   readonly maxItems?: number;
   readonly minLength?: number;
+  /** Its value is a JSON Schema of the user's own, which is checked with the recipe. */
+  readonly holdsSchema?: boolean;
   /** A recipe that still gives it is warned. */
   readonly deprecated?: boolean;
   /** The option that took its place, which makes this one deprecated: a value given here is handed on as that one. */

@@ -6,6 +6,7 @@ import { dirname, resolve } from 'node:path';
 import type { NodeManifest } from '../contracts/node.js';
 import type { Compilation } from '../contracts/recipe.js';
 import { type AbsentKey, checkAbsent } from './absent.js';
+import { checkAnswerSchemas } from './answer-schemas.js';
 import { type SchemaCheck, schemaCheck } from './checker.js';
 import { readDraft } from './draft.js';
 import type { SchemaContext } from './explain.js';
@@ -102,6 +103,7 @@ async function compileTree(
   await validatePluginOptions(tree, absent, plugins, draft.nodes, registry, problems);
   link(draft, registry, problems);
   checkKinds(draft, problems);
+  await checkAnswerSchemas(draft, problems);
   const order = schedule(draft, problems);
   checkUnused(draft, problems);
   return problems.hasErrors || order === null ? null : makePlan(draft, order, file, registry);

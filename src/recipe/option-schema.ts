@@ -23,7 +23,7 @@ export function optionSchemas(options: Readonly<Record<string, OptionSchema>> | 
 }
 
 function optionSchema(option: JsonSchema): JsonSchema {
-  const { replacedBy, withoutIt: _, properties, ...schema } = option;
+  const { replacedBy, withoutIt: _, holdsSchema: __, properties, ...schema } = option;
   const inner = isObject(properties) ? { properties: optionSchemas(properties) } : {};
   const meaning = meaningOf(option);
   if (replacedBy === undefined) return { ...schema, ...inner, description: meaning };

@@ -11,6 +11,12 @@ type Case = readonly [name: string, text: string, codes: string, says?: string];
 const decode = (options: string): string =>
   recipe(['vision: $enc.embeddings } }', `vision: $enc.embeddings }, with: { ${options} } }`]);
 
+const answer = (schema: string, mark = ''): string =>
+  recipe([
+    'image: $inputs.image } }\noutputs',
+    `image: $inputs.image }, with: { ${mark}schema: ${schema} } }\noutputs`,
+  ]);
+
 const CASES: readonly Case[] = [
   ['version 2', recipe(['version: 1', 'version: §2']), 'E_VERSION', 'newer'],
   ['version 0', recipe(['version: 1', 'version: §0']), 'E_VERSION'],
@@ -62,6 +68,9 @@ const CASES: readonly Case[] = [
     'E_VALUE',
     '"png"',
   ],
+  ['a schema with a type that is none', answer('{ properties: { n: { type: §intger } } }'), 'E_VALUE', '2020-12'],
+  ['a schema with a key of a wrong type', answer('{ type: [integer, §5] }'), 'E_VALUE', '2020-12'],
+  ['a schema that refers to nothing', answer('{ $ref: "#/nothing" }', '§'), 'E_VALUE', '2020-12'],
   ['empty text', recipe(['name: test', 'name: §""']), 'E_VALUE', 'empty'],
   ['a name with a blank', recipe(['outputs: {', 'outputs: { §my answer: $out.answer,']), 'E_VALUE', 'letter'],
   [

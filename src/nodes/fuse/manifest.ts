@@ -34,6 +34,7 @@ export const manifest: NodeManifest = {
     },
     schema: {
       type: ['object', 'boolean'],
+      holdsSchema: true,
       description:
         'JSON Schema of the answer: JSON in the text is parsed and validated; a failure is reported as data.',
       withoutIt: 'the answer is text',

@@ -2,6 +2,7 @@
 
 import { VlmError } from '../../contracts/errors.js';
 import type { AnswerValue } from '../../contracts/ports.js';
+import { compileSchema, SCHEMA_DRAFTS } from '../../util/answer-schema.js';
 
 export type StructuredReader = (text: string) => NonNullable<AnswerValue['json']>;
 
@@ -60,32 +61,20 @@ export function findJson(text: string): { readonly value: unknown } | null {
 
 /** Makes a reader for a JSON Schema (draft 2020-12, or draft-07 when `$schema` says so). Throws OPTION_INVALID. */
 export async function structuredReader(schema: object | boolean): Promise<StructuredReader> {
-  const declared = typeof schema === 'object' && '$schema' in schema ? String(schema.$schema) : '';
-  const { Ajv } = await import('ajv');
-  const { Ajv2020 } = await import('ajv/dist/2020.js');
-  const { default: formats } = await import('ajv-formats');
-  const Validator = declared.includes('draft-07') ? Ajv : Ajv2020;
-  const ajv = new Validator({ allErrors: true, strict: false, logger: false });
-  formats.default(ajv);
-  let validate: ReturnType<typeof ajv.compile>;
-  try {
-    validate = ajv.compile(schema);
-  } catch (error) {
+  const compiled = await compileSchema(schema);
+  if (!compiled.ok) {
     throw new VlmError('OPTION_INVALID', {
       what: 'The JSON Schema of the answer cannot be used',
-      received: error instanceof Error ? error.message : String(error),
+      received: compiled.path.length === 0 ? compiled.message : `/${compiled.path.join('/')}: ${compiled.message}`,
       where: 'with.schema',
-      hint: 'correct the schema: draft 2020-12, or draft-07 with `$schema`',
-      cause: error,
+      hint: `correct the schema: ${SCHEMA_DRAFTS}`,
+      cause: compiled.cause,
     });
   }
   return (text) => {
     const found = findJson(text);
     if (found === null) return { valid: false, errors: ['the text holds no JSON'] };
-    if (validate(found.value)) return { valid: true, value: found.value };
-    const errors = (validate.errors ?? []).map(
-      (e) => `${e.instancePath === '' ? '/' : e.instancePath}: ${e.message ?? e.keyword}`,
-    );
-    return { valid: false, value: found.value, errors };
+    const errors = compiled.check(found.value);
+    return errors.length === 0 ? { valid: true, value: found.value } : { valid: false, value: found.value, errors };
   };
 }
