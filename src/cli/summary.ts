@@ -1,6 +1,6 @@
 /** The last lines of a run on standard error: tokens, speed, and where the time went. */
-import type { Ledger, RunMetrics, RunResultRecord } from '../contracts/record.js';
-import type { Paint } from './io.js';
+import type { ItemRecord, Ledger, RunMetrics, RunResultRecord } from '../contracts/record.js';
+import { harmless, type Paint } from './io.js';
 
 /** A time as people read it, wherever one is told. */
 export function ms(value: number): string {
@@ -11,8 +11,9 @@ export function summary(result: RunResultRecord, paint: Paint): string {
   const lines: string[] = [];
   const emulated = result.ledger.lanes.some((lane) => lane.emulated === true);
   for (const item of result.items) {
-    if (item.metrics === undefined) continue;
     const head = result.items.length > 1 ? `item ${item.index}: ` : '';
+    lines.push(...schemaLines(item).map((line) => head + line));
+    if (item.metrics === undefined) continue;
     const several = Object.entries(item.completions ?? {}).map(
       ([name, { metrics }]) => [`${name}: `, metrics] as const,
     );
@@ -22,6 +23,14 @@ export function summary(result: RunResultRecord, paint: Paint): string {
   }
   lines.push(...ledgerLines(result.ledger, paint));
   return `${lines.join('\n')}\n`;
+}
+
+/** What people read is the text: that it is not what the recipe's schema wants is in the data alone. */
+function schemaLines({ outputs = {} }: ItemRecord): readonly string[] {
+  return Object.entries(outputs).flatMap(([name, value]) => {
+    if (value.kind !== 'answer' || value.json?.valid !== false) return [];
+    return [`${name} does not match its schema: ${harmless((value.json.errors ?? []).join('; '))}`];
+  });
 }
 
 function metricsLine(m: RunMetrics): string {

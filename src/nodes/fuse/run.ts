@@ -53,6 +53,7 @@ async function fuse(item: NodeInputs, reader: StructuredReader | null, context: 
       ? { text: completion.text, boxes: [] }
       : parseGrounding(source, readImageSize(image.bytes, { name: image.name, exif }), number - 1);
   if (boxes.length > 0) tellWhich(context, pictures.images.length, number);
+  if (image === undefined) tellUndrawn(context);
   const overlay =
     image === undefined ? undefined : await drawn(image, number - 1, boxes, exif, context.options['overlay']);
   return {
@@ -107,6 +108,13 @@ function tellWhich(context: NodeContext, count: number, number: number): void {
   context.notice?.(
     `boxes are taken to be of image ${number} of ${count}: the text does not say which; the option \`image\` of "${context.node}" names another`,
   );
+}
+
+function tellUndrawn(context: NodeContext): void {
+  const { overlay } = context.options;
+  if (overlay === 'png' || overlay === 'svg') {
+    context.notice?.(`no overlay is drawn: "${context.node}" was given no image`);
+  }
 }
 
 function textInput(item: NodeInputs): TextValue | CompletionValue {

@@ -114,6 +114,19 @@ test('of several images the first is meant, of a conversation the last that was 
   assert.is(told.length, 3);
 });
 
+test('a picture that was asked for and cannot be drawn is told', async () => {
+  for (const [overlay, count] of [
+    ['png', 1],
+    ['svg', 1],
+    ['auto', 0],
+    ['none', 0],
+  ] as const) {
+    const told: string[] = [];
+    await run([{ text: completion(GROUNDED) }], { ...context({ overlay }), notice: (text) => told.push(text) });
+    assert.is(told.length, count, overlay);
+  }
+});
+
 test('tags that are special tokens are read from the raw text; the end token is not shown', async () => {
   const text = completion('red circle[[100, 200, 500, 1000]]', `${GROUNDED}<|im_end|>`);
   const answer = await fuse({ text, image: await picture(200, 100) });
