@@ -6,21 +6,28 @@ import { reportError } from './failure.js';
 import { type Io, processIo } from './io.js';
 import { refuseMistypedCommand, Told } from './recipe-options.js';
 
-async function buildProgram(argv: readonly string[], io: Io, json: boolean): Promise<Command> {
+/** Columns of help that goes to a file or a pipe. */
+const NO_TERMINAL = 80;
+
+async function buildProgram(argv: readonly string[], io: Io, json: boolean, width: number): Promise<Command> {
   const program = new Command('vlm-run')
     .description('Run vision-language models from a YAML recipe.')
     .exitOverride()
-    .configureOutput({ writeOut: (text) => io.out(text), writeErr: () => undefined })
+    .configureOutput({
+      writeOut: (text) => io.out(text),
+      writeErr: () => undefined,
+      getOutHelpWidth: () => width,
+    })
     .showSuggestionAfterError(true)
     .enablePositionalOptions();
   return addCommands(program, argv, io, json);
 }
 
-async function main(argv: readonly string[], io: Io): Promise<number> {
+async function main(argv: readonly string[], io: Io, width: number): Promise<number> {
   const json = argv.includes('--json');
   let program: Command | undefined;
   try {
-    program = await buildProgram(argv, io, json);
+    program = await buildProgram(argv, io, json, width);
     if (argv.length === 0) {
       io.err(program.helpInformation());
       return 2;
@@ -77,8 +84,10 @@ function helpOf(argv: readonly string[], program?: Command): string {
 /** Runs the command of this process. */
 export async function start(): Promise<void> {
   const io = processIo();
+  const { columns } = process.stdout;
   // Checking a recipe runs the top of its node modules in this thread: what they print is no part of an answer.
   globalThis.console = new console.Console(process.stderr);
-  const exitCode = await main(process.argv.slice(2), io);
+  Object.defineProperty(process, 'stdout', { get: () => process.stderr });
+  const exitCode = await main(process.argv.slice(2), io, io.outIsTerminal ? columns || NO_TERMINAL : NO_TERMINAL);
   process.exitCode = io.outError === null ? exitCode : EXIT.run;
 }

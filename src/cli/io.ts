@@ -1,5 +1,6 @@
 /** The terminal: what may be coloured, where text goes, and a reader that goes away. */
 import { fstatSync, type Stats, statSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { EXIT } from '../contracts/errors.js';
 
 export interface Io {
@@ -72,8 +73,8 @@ export function isStandardStream(path: string): boolean {
     return false;
   }
   const streams = [
-    [streamStat(1), process.stdout.isTTY],
-    [streamStat(2), process.stderr.isTTY],
+    [streamStat(1), isatty(1)],
+    [streamStat(2), isatty(2)],
   ] as const;
   return streams.some(
     ([stat, terminal]) => stat !== undefined && sameFile(stat, file) && (terminal || !stat.isCharacterDevice()),

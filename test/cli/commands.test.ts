@@ -246,7 +246,7 @@ test('plugins run only when they are allowed', async () => {
   assert.is((JSON.parse(bad.out) as { error: { code: string } }).error.code, 'PLUGIN_INVALID');
   const noisy = await cli([join(dir, 'noisy.yaml'), '--allow-plugins', '--quiet']);
   assert.equal([noisy.code, noisy.out], [0, 'quiet\n'], noisy.err);
-  for (const word of ['loaded', 'logged', 'written']) assert.match(noisy.err, word);
+  for (const word of ['loaded', 'begun', 'logged', 'written']) assert.match(noisy.err, word);
 });
 
 test.run();

@@ -53,6 +53,7 @@ export async function run(items) {
   /** Prints where the answer goes: as it is checked, and as it runs. */
   'noisy.mjs': `${manifest('noisy', TEXT)}
 console.log('loaded');
+process.stdout.write('begun\\n');
 export async function run(items) {
   console.log('logged');
   process.stdout.write('written\\n');
