@@ -73,13 +73,24 @@ export async function planSources(plan: Plan, looks: PlanLooks = new PlanLooks()
   };
 }
 
+/** A model that cannot be used is told at the line that names it, as in a run. */
+async function atModel<T>({ modelLocation: location }: Plan, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof VlmError) || location === undefined) throw error;
+    if (!error.code.startsWith('MODEL_') || error.details.location !== undefined) throw error;
+    throw new VlmError(error.code, { ...error.details, location });
+  }
+}
+
 export async function shapePlan(plan: Plan, item: RunItem): Promise<FullPlan> {
   return (await shapePlanner(plan))(item);
 }
 
 /** For many items: what all of them share, the model and its programs, is looked at once; for many plans, with `looks`. */
 export async function shapePlanner(plan: Plan, looks?: PlanLooks): Promise<(item: RunItem) => Promise<FullPlan>> {
-  const sources = await planSources(plan, looks);
+  const sources = await atModel(plan, () => planSources(plan, looks));
   let cards: ReturnType<typeof cardPlanner> | undefined;
   return async (item) => {
     // What is wrong with the lengths says more than what is wrong with the compiling that follows from them.

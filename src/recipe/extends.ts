@@ -82,6 +82,11 @@ async function openBase(
     problems.add(result.code, result.message, { at: { file: base, start: end, end }, hint: result.hint });
     return null;
   }
-  problems.add('E_EXTENDS', `${shown} cannot be extended: ${result.message}`, { at, path, hint: result.hint });
+  const isAddress = /^[a-z][a-z0-9+.-]*:\/\//i.test(value.value);
+  problems.add('E_EXTENDS', `${isAddress ? value.value : shown} cannot be extended: ${result.message}`, {
+    at,
+    path,
+    hint: isAddress ? 'give the path of a file: no recipe is fetched' : result.hint,
+  });
   return null;
 }

@@ -27,6 +27,13 @@ export function link(draft: Draft, registry: Registry, problems: Problems): void
   checkDeprecatedDevices(draft, registry, problems);
 }
 
+/** How one of the two keys gives way to the other: by null, where one came through `extends`. */
+function replacing(path: Span, hub: Span): string {
+  const given = [path, hub].some(({ file }) => file.path.startsWith('--'));
+  if (given || path.file === hub.file) return "--set 'model={path: FOLDER}' replaces both";
+  return 'where "extends" brought one of them, write null for it (path: null)';
+}
+
 function checkModel({ tree }: Draft, problems: Problems): void {
   const entry = tree.entries.get('model');
   const model = mapAt(tree, 'model');
@@ -38,7 +45,7 @@ function checkModel({ tree }: Draft, problems: Problems): void {
     problems.add('E_MODEL', 'the model has both "path" and "hub"', {
       at: hub.key,
       path: 'model.hub',
-      hint: 'keep one: "path" is a folder, "hub" a repository of the Hugging Face hub; --set \'model={path: FOLDER}\' replaces both',
+      hint: `keep one: "path" is a folder, "hub" a repository of the Hugging Face hub; ${replacing(path.key, hub.key)}`,
     });
   } else if (path === undefined && hub === undefined) {
     problems.add('E_MODEL', 'the model has neither "path" nor "hub"', {

@@ -158,6 +158,15 @@ test('a node that does not get the pictures of its prompt is refused before anyt
   assert.ok((await run(file, { inputs: { image: [] } })).ok);
 });
 
+test('a missing model is told at the line that names it', async () => {
+  const file = join(dir, 'nomodel.yaml');
+  writeFileSync(file, readFileSync(two, 'utf8').replace(JSON.stringify(model), 'nowhere'));
+  const error = await plan(file).catch((reason: unknown) => reason);
+  assert.instance(error, VlmError);
+  assert.is((error as VlmError).code, 'MODEL_MISSING');
+  assert.equal((error as VlmError).details.location, { file, line: 3, column: 10 });
+});
+
 test('values that are said to fit do, and the next ones do not', async () => {
   const recipe = join(root, 'pipelines', 'internvl.yaml');
   const image = example('panorama.png');

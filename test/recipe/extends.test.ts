@@ -82,6 +82,8 @@ test('a base that is missing, a folder, broken or of another version', async () 
     'broken.yaml': 'extends: bad.yaml\n',
     'bad.yaml': 'version: 1\nmodel: {\n',
     'old.yaml': 'extends: v9.yaml\n',
+    'address.yaml': 'extends: https://x.test/base.yaml\n',
+    'both.yaml': 'extends: bases.yaml\nmodel: { hub: a/b }\n',
     'v9.yaml': 'version: 9\n',
   };
   await withFiles(files, async (folder) => {
@@ -96,6 +98,12 @@ test('a base that is missing, a folder, broken or of another version', async () 
       [['E_YAML', join(folder, 'bad.yaml')]],
     );
     assert.equal((await see('old.yaml')).map(brief), ['E_VERSION 1:10']);
+    const [address] = await see('address.yaml');
+    assert.match(address?.message ?? '', 'https://x.test/base.yaml');
+    assert.match(address?.hint ?? '', 'no recipe is fetched');
+    const both = await see('both.yaml');
+    assert.equal(both.map(brief), ['E_MODEL 2:10']);
+    assert.match(both[0]?.hint ?? '', 'path: null');
   });
 });
 
