@@ -7,9 +7,12 @@ let ahead = 1;
 let open = 0;
 let ended = false;
 let stopped = false;
+let told = false;
 
 function maybeDone(): void {
-  if ((!ended && !stopped) || open > 0) return;
+  // Each item that was wanted in vain is answered with an end of its own; the child is done once.
+  if ((!ended && !stopped) || open > 0 || told) return;
+  told = true;
   process.send?.({ type: 'done', ledger: { wallMs: 1, lanes: [] } } satisfies ChildMessage, undefined, undefined, () =>
     process.disconnect(),
   );
