@@ -31,6 +31,9 @@ export interface TextValue {
   readonly text: string;
 }
 
+/** Where a part of a conversation may name its picture, as data: a path or an address. */
+export const PICTURE_KEYS: readonly string[] = ['image', 'path', 'url', 'image_url'];
+
 /** A conversation; image parts refer to `images` by index. */
 export interface MessagesValue {
   readonly kind: 'messages';

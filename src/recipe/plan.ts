@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { DeviceConfig } from '../contracts/device.js';
 import type { SourceLocation } from '../contracts/errors.js';
 import type { OptionSchema } from '../contracts/node.js';
-import type { PortKind } from '../contracts/ports.js';
+import { PICTURE_KEYS, type PortKind } from '../contracts/ports.js';
 import type { Plan, PlanInput, PlanNode, Recipe, RecipeModel, Reference } from '../contracts/recipe.js';
 import type { Draft, DraftInput, DraftNode } from './draft.js';
 import { kindOf } from './kinds.js';
@@ -106,9 +106,6 @@ function withPaths(node: SourceNode, inMessages: boolean): unknown {
   return toValue(node);
 }
 
-/** Where a part of a message may name its picture. */
-const PLACE_KEYS: readonly string[] = ['image', 'path', 'url', 'image_url'];
-
 /** A message: only the pictures of its parts are paths. */
 function messagePaths(node: SourceNode): unknown {
   if (node.kind === 'list') return node.items.map(messagePaths);
@@ -116,7 +113,7 @@ function messagePaths(node: SourceNode): unknown {
   return Object.fromEntries(
     [...node.entries].map(([key, { value }]) => [
       key,
-      PLACE_KEYS.includes(key) && value.kind === 'scalar' ? withPaths(value, false) : messagePaths(value),
+      PICTURE_KEYS.includes(key) && value.kind === 'scalar' ? withPaths(value, false) : messagePaths(value),
     ]),
   );
 }

@@ -1,7 +1,7 @@
 /** Conversations as JSON or YAML -> chat messages and the images that their parts name. */
 import { VlmError } from '../../contracts/errors.js';
 import type { ChatMessage, ContentPart } from '../../contracts/node.js';
-import type { ImageValue, MessagesValue } from '../../contracts/ports.js';
+import { type ImageValue, type MessagesValue, PICTURE_KEYS } from '../../contracts/ports.js';
 
 export type LoadImage = (place: string) => Promise<ImageValue>;
 
@@ -75,8 +75,6 @@ async function readPart(
   return { type: 'image', image: images.length - 1 };
 }
 
-const PLACE_KEYS: readonly string[] = ['image', 'path', 'url', 'image_url'];
-
 /** The same conversation (as data, or a part of it) with other places of its pictures. */
 export function mapPictures(value: unknown, change: (place: string) => string): unknown {
   if (Array.isArray(value)) return value.map((one) => mapPictures(one, change));
@@ -84,7 +82,7 @@ export function mapPictures(value: unknown, change: (place: string) => string): 
   return Object.fromEntries(
     Object.entries(value).map(([key, one]) => [
       key,
-      typeof one === 'string' && PLACE_KEYS.includes(key) ? change(one) : mapPictures(one, change),
+      typeof one === 'string' && PICTURE_KEYS.includes(key) ? change(one) : mapPictures(one, change),
     ]),
   );
 }
